@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+# The front door: each target installs the Debian packages that it needs, says
+# what it does, and leaves the work to Meson and scripts/.
+
+PREFIX ?= /usr/local
+tool := build/tools/ummunotify
+
+.PHONY: help
+help:
+	@echo 'make build        build the libraries and the tool under build/'
+	@echo 'make demo         copy a file with a stale cache and with ummunotify'
+	@echo 'make bench        measure what the monitor and the cache cost'
+	@echo 'make check        run every test: compilers, sanitizers, model, install'
+	@echo 'make check-long   the same, and the tests run ten times as long'
+	@echo 'make check-model  check the protocol with Spin'
+	@echo 'make install      install below PREFIX=$(PREFIX), or DESTDIR'
+	@echo 'make format       format the C code'
+	@echo 'make clean        remove what was built'
+
+.PHONY: build
+build:
+	@scripts/install-packages.sh build
+	@echo 'Building under build/ ...'
+	@test -f build/build.ninja || meson setup --prefix='$(PREFIX)' build
+	@ninja -C build
+
+.PHONY: demo
+demo: build
+	@echo 'Running $(tool) demo'
+	@$(tool) demo
+
+.PHONY: bench
+bench: build
+	@echo 'Running $(tool) bench'
+	@$(tool) bench
+
+.PHONY: check
+check: build
+	@scripts/install-packages.sh check model
+	@scripts/check.sh
+
+.PHONY: check-long
+check-long: build
+	@scripts/install-packages.sh check model
+	@UMMU_LONG=1 scripts/check.sh
+
+.PHONY: check-model
+check-model:
+	@scripts/install-packages.sh model
+	@model/check.sh
+
+.PHONY: install
+install: build
+	@meson install -C build --no-rebuild
+
+.PHONY: format
+format:
+	@scripts/install-packages.sh format
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+.PHONY: clean
+clean:
+	rm -rf build build-check

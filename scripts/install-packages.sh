@@ -1,0 +1,76 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# install-packages.sh - makes sure that the Debian packages of a task are there.
+#
+# usage: install-packages.sh build|check|model|format...
+#
+# Touches neither apt nor the network when nothing is missing.
+set -eu
+
+packages_of()
+{
+	case $1 in
+	build)
+		echo gcc libc6-dev meson ninja-build pkg-config \
+			liburing-dev libjson-c-dev ;;
+	check)
+		echo binutils clang clang-format g++ git libcmocka-dev \
+			mandoc python3 ;;
+	model)
+		echo gcc libc6-dev spin ;;
+	format)
+		echo clang-format git ;;
+	*)
+		echo "install-packages.sh: no such task: $1" >&2
+		exit 2 ;;
+	esac
+}
+
+missing_of()
+{
+	for package; do
+		status=$(dpkg-query -W -f='${db:Status-Status}' "$package" \
+			2>/dev/null) || status=
+		[ "$status" = installed ] || printf '%s ' "$package"
+	done
+}
+
+give_up()
+{
+	echo "$1  Please install:" >&2
+	echo "    $missing" >&2
+	exit 1
+}
+
+install()
+{
+	missing=$(missing_of "$@")
+	[ -n "$missing" ] || return 0
+
+	[ "$(id -u)" = 0 ] || give_up "Packages are missing, and only root can install them."
+
+	echo "Installing Debian packages: $missing"
+	export DEBIAN_FRONTEND=noninteractive
+	# Packages that are there before the update need no network for it.
+	apt-get update -qq </dev/null ||
+		echo "apt-get update failed; trying with what apt knows." >&2
+	# shellcheck disable=SC2086 # a list of names
+	apt-get install -qq -y --no-install-recommends $missing </dev/null ||
+		give_up "apt-get could not install what is missing."
+}
+
+if ! command -v dpkg-query >/dev/null; then
+	echo "This is not Debian: the tools must be there already." >&2
+	exit 0
+fi
+
+for task; do
+	packages=$(packages_of "$task")
+	# shellcheck disable=SC2086 # a list of names
+	install $packages
+	if [ "$task" = check ]; then
+		# The sanitizers' and libFuzzer's runtime, of clang's own version.
+		major=$(clang -dumpversion | cut -d. -f1)
+		install "libclang-rt-$major-dev"
+	fi
+done
