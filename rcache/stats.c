@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* stats.c - report what a cache has counted. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* Relaxed: each number is right by itself, they are not one moment. */
+static uint64_t value(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+static uint64_t sum_of_hits(const struct stripes *stripes)
+{
+	uint64_t hits = 0;
+
+	for (unsigned int i = 0; i < STRIPE_COUNT; i++)
+		hits += value(&stripes->stripe[i].hits);
+	return hits;
+}
+
+/* Takes no lock: works in a child of fork as well. */
+int ummu_rcache_stats(const struct ummu_rcache *rcache,
+		      struct ummu_rcache_stats *stats)
+{
+	const struct counters *counters = &rcache->counters;
+	size_t size = stats->size;
+
+	if (size < sizeof(*stats))
+		return -EINVAL;
+	memset(stats, 0, size);
+	*stats = (struct ummu_rcache_stats){
+		.size = size,
+		.hits = sum_of_hits(&rcache->stripes),
+		.misses = value(&counters->misses),
+		.registrations = value(&counters->registrations),
+		.deregistrations = value(&counters->deregistrations),
+		.uncached = value(&counters->uncached),
+		.retries = value(&counters->retries),
+		.evictions = value(&counters->left[LEAVE_EVICTED]),
+		.invalidated_unmap = value(&counters->left[LEAVE_UNMAP]),
+		.invalidated_clear = value(&counters->left[LEAVE_CLEAR]),
+		.invalidated_move = value(&counters->left[LEAVE_MOVE]),
+		.invalidated_other = value(&counters->left[LEAVE_OTHER]),
+		.regions = value(&rcache->regions),
+		.bytes = value(&rcache->bytes),
+		.pinned_bytes = value(&counters->pinned_bytes),
+		.reg_ns = value(&counters->reg_ns),
+	};
+	return 0;
+}
