@@ -13,7 +13,8 @@
 int ummu_tool_print_json(struct json_object *object, int code)
 {
 	const char *text = json_object_to_json_string_ext(
-		object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+		object,
+		JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
 
 	if (!text || puts(text) < 0 || fflush(stdout)) {
 		fprintf(stderr, "ummunotify: cannot write the result: %s\n",

@@ -12,9 +12,9 @@ struct json_object;
 /** The exit codes of every subcommand; documented in `ummunotify --help`. */
 enum ummu_tool_exit {
 	UMMU_EXIT_OK = 0,
-	UMMU_EXIT_FOUND = 1,	/* the run found what it must not find */
-	UMMU_EXIT_USAGE = 2,	/* wrong arguments */
-	UMMU_EXIT_CANNOT = 3,	/* this machine or user cannot run it */
+	UMMU_EXIT_FOUND = 1,  /* the run found what it must not find */
+	UMMU_EXIT_USAGE = 2,  /* wrong arguments */
+	UMMU_EXIT_CANNOT = 3, /* this machine or user cannot run it */
 };
 
 /*
