@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * verify.c - `ummunotify verify`: what the monitor catches on this machine.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "matrix/matrix.h"
+#include "tool.h"
+
+struct arguments {
+	const char *backend;
+	unsigned int timeout;
+	bool json;
+};
+
+static const struct argp_option options[] = {
+	{ "backend", 'b', "NAME", 0, "the backend to judge (default: the best)",
+	  0 },
+	{ "json", 'j', NULL, 0, "print JSON", 0 },
+	{ "timeout", 't', "SECONDS", 0,
+	  "how long one row may take (default: 10)", 0 },
+	{ 0 }
+};
+
+static const char doc[] =
+	"Run every way in which memory leaves a process, on every kind of "
+	"mapping, and compare what the monitor reports with what really "
+	"happened to the pages."
+	"\v"
+	"Verdicts:\n"
+	"  caught    a page left, and that was reported\n"
+	"  missed    a page left, and that was not reported\n"
+	"  early     reported although the page stayed, where that may be\n"
+	"  quiet     nothing left and nothing was reported\n"
+	"  spurious  reported although the page stayed, where it must not be\n"
+	"  unknown   this user cannot see whether the page left\n"
+	"  skipped   does not work here (shown as -), with the reason\n"
+	"\n"
+	"As root it raises vm.nr_hugepages for as long as it runs, and sees "
+	"physical pages; other users find out by what pages contain.\n"
+	"\n"
+	"Exit status: 0 all is well; 1 something claimed was missed, a report "
+	"was spurious, or a row crashed; 2 wrong arguments; 3 there is no "
+	"monitor here.\n";
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct arguments *arguments = state->input;
+	char *end;
+
+	switch (key) {
+	case 'b':
+		arguments->backend = arg;
+		return 0;
+	case 'j':
+		arguments->json = true;
+		return 0;
+	case 't':
+		arguments->timeout = (unsigned int)strtoul(arg, &end, 10);
+		if (*end || !arguments->timeout || arguments->timeout > 3600)
+			argp_error(state, "'%s' is not 1 to 3600 seconds", arg);
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "there is no argument '%s'", arg);
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static void show_progress(size_t done, size_t count)
+{
+	fprintf(stderr, "\r%zu of %zu rows\033[K", done, count);
+	if (done + 1 == count)
+		fputs("\r\033[K", stderr);
+}
+
+int ummu_tool_verify(int argc, char **argv)
+{
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse,
+		.doc = doc,
+	};
+	struct arguments arguments = { .timeout = 10 };
+	struct matrix_run run = { .opts = { .size = sizeof(run.opts) } };
+	int code, err;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+	run.opts.backend = arguments.backend;
+	run.timeout = arguments.timeout;
+
+	err = ummu_matrix_run(&run,
+			      isatty(STDERR_FILENO) ? show_progress : NULL);
+	if (err) {
+		if (err != -ENODEV)
+			fprintf(stderr, "ummunotify verify: %s\n",
+				strerror(-err));
+		code = UMMU_EXIT_CANNOT;
+		goto out;
+	}
+	code = run.failures ? UMMU_EXIT_FOUND : UMMU_EXIT_OK;
+	if (arguments.json)
+		code = ummu_matrix_json(&run, code);
+	else
+		code = ummu_matrix_print(&run);
+out:
+	free(run.results);
+	return code;
+}
