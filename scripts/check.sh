@@ -99,11 +99,12 @@ check_tsan()
 check_fuzz()
 {
 	local seconds=${UMMU_LONG:+300} target
+	seconds=${seconds:-30}
 	for target in tests/fuzz-*.c; do
 		target=$(basename "$target" .c)
-		run "fuzz/$target" "$work/asan/tests/$target" -seed=1 \
-			-max_total_time="${seconds:-30}" -timeout=20 \
-			-artifact_prefix="$logs/"
+		run "fuzz/$target" timeout -k 5 $((seconds + 60)) \
+			"$work/asan/tests/$target" -seed=1 -timeout=20 \
+			-max_total_time=$seconds -artifact_prefix="$logs/"
 	done
 }
 
@@ -135,16 +136,16 @@ run_installed() # EXAMPLE PKG-CONFIG-OPTION...
 {
 	local example=$1 program=$work/installed-example modules
 	shift
-	modules="libummunotify-uring libummunotify-mlock"
+	modules='libummunotify-uring libummunotify-mlock liburing'
 	# shellcheck disable=SC2046,SC2086 # lists of arguments
 	gcc -Wall -Wextra -Werror ${1+-static} -o "$program" "$example" \
 		$(pkg-config "$@" --cflags --libs $modules) &&
-		"$program"
+		timeout -k 5 60 "$program"
 }
 
 check_install()
 {
-	local example root=$work/installed libdir
+	local example name root=$work/installed libdir
 	rm -rf "$root"
 	run install/install meson install -C "$work/gcc" --no-rebuild \
 		--destdir "$root"
