@@ -104,7 +104,7 @@ check_fuzz()
 		target=$(basename "$target" .c)
 		run "fuzz/$target" timeout -k 5 $((seconds + 60)) \
 			"$work/asan/tests/$target" -seed=1 -timeout=20 \
-			-max_total_time=$seconds -artifact_prefix="$logs/"
+			-max_total_time="$seconds" -artifact_prefix="$logs/"
 	done
 }
 

@@ -16,7 +16,7 @@ words = {'OK': 'pass', 'EXPECTEDFAIL': 'pass', 'SKIP': 'skip'}
 for line in open(f'{build}/meson-logs/testlog.json', encoding='utf-8'):
     test = json.loads(line)
     word = words.get(test['result'], 'fail')
-    name = test['name'].replace(' ', '-')
+    name = test['name'].split(' / ')[-1].replace(' ', '-')
     print(word, f'{configuration}/{name}')
     if word == 'fail':
         log = pathlib.Path(logs, f'{configuration}_{name}.log')
