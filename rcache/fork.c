@@ -61,8 +61,9 @@ static void in_child(void)
 {
 	struct ummu_rcache *rcache;
 
+	/* This is the copy of the thread that locked them. */
 	for (rcache = locked; rcache; rcache = LIST_NEXT(rcache, registry))
-		pthread_mutex_init(&rcache->lock, NULL);
+		pthread_mutex_unlock(&rcache->lock);
 }
 
 static void make_registry(void)

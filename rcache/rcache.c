@@ -137,6 +137,7 @@ static void destroy_in_child(struct ummu_rcache *rcache)
 	/* Taken only after a raw clone(): see fork.c.  Leave it all alone. */
 	if (pthread_mutex_trylock(&rcache->lock))
 		return;
+	pthread_mutex_unlock(&rcache->lock);
 	while ((region = LIST_FIRST(&rcache->all))) {
 		LIST_REMOVE(region, member);
 		free(region);
