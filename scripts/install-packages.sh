@@ -55,7 +55,8 @@ install()
 	apt-get update -qq </dev/null ||
 		echo "apt-get update failed; trying with what apt knows." >&2
 	# shellcheck disable=SC2086 # a list of names
-	apt-get install -qq -y --no-install-recommends $missing </dev/null ||
+	apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 \
+		$missing </dev/null >/dev/null ||
 		give_up "apt-get could not install what is missing."
 }
 
