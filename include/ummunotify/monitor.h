@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * monitor.h - learn that memory of this process went away or changed pages.
+ *
+ * A monitor is one open source of notifications.  A watch is a range it
+ * watches.  An invalidation happens when a page of a watched range leaves the
+ * process or is replaced by another page; it makes the watch invalid for good,
+ * moves the monitor's generation and queues one event.
+ *
+ * Errors are 0 or a count on success and -errno on failure; out-parameters are
+ * written only on success.  All lengths and addresses are in bytes.
+ *
+ * THREAD SAFETY: a monitor may be used by any number of threads, except while
+ * it is being opened or closed.  No call may be made from a signal handler.
+ *
+ * FORK: a monitor belongs to the process that opened it.  In a child of fork()
+ * or clone() without CLONE_VM every watch is invalid, every call answers
+ * -ECHILD, and ummu_monitor_close() only frees memory.  A child may open a
+ * monitor of its own.  vfork() and posix_spawn() children share the parent's
+ * memory and are not children in this sense.
+ *
+ * The idea is that of the 2009 ummunotify driver for Linux: a shared word that
+ * says "nothing changed" in one load.  See ummunotify(7) for the guarantee.
+ */
+#ifndef UMMUNOTIFY_MONITOR_H
+#define UMMUNOTIFY_MONITOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The version of the headers that a program was compiled with. */
+#define UMMU_VERSION_MAJOR 0
+#define UMMU_VERSION_MINOR 1
+#define UMMU_VERSION_PATCH 0
+
+/** ummu_version - the version of the library that is running, "0.1.0". */
+const char *ummu_version(void);
+
+struct ummu_monitor; /* opaque */
+
+/**
+ * struct ummu_monitor_opts - how to open a monitor
+ * @size:    sizeof(struct ummu_monitor_opts); lets the struct grow
+ * @backend: "uffd" or "none"; NULL for the best one on this machine
+ *
+ * "none" opens everywhere and refuses every watch with -EOPNOTSUPP, so that a
+ * cache above it registers each time: slow, never wrong.  It is used only when
+ * it is named.
+ */
+struct ummu_monitor_opts {
+	size_t size;
+	const char *backend;
+};
+
+/**
+ * ummu_monitor_open - start to listen
+ * @opts:      NULL for the defaults
+ * @monitor_p: receives the monitor; the caller closes it
+ *
+ * The environment variable UMMU_MONITOR names a backend and wins over
+ * @opts->backend; it is ignored in set-user-ID programs (secure execution).
+ *
+ * The first monitor on the uffd backend starts one thread for the process
+ * (all signals blocked); every later monitor shares it and its userfaultfd.
+ *
+ * Errors: -EINVAL (unknown backend name, bad @opts->size), -ENODEV (no backend
+ * works here), -ENOSYS, -EPERM, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no thread
+ * could be started), -EOPNOTSUPP (this kernel lacks what the backend needs, or
+ * failed the self-test).  ummu_monitor_explain() says which and what to do.
+ */
+int ummu_monitor_open(const struct ummu_monitor_opts *opts,
+		      struct ummu_monitor **monitor_p);
+
+/**
+ * ummu_monitor_close - end every watch of the monitor and free it
+ *
+ * Watch handles and the file descriptor of the monitor are dead afterwards.
+ * NULL is allowed.
+ */
+void ummu_monitor_close(struct ummu_monitor *monitor);
+
+/**
+ * ummu_monitor_explain - cause and remedy of this thread's last refusal
+ *
+ * One sentence or two for people, valid until the next call of this library
+ * that fails in this thread.  "" when nothing was refused yet.
+ */
+const char *ummu_monitor_explain(void);
+
+/** ummu_monitor_backend - the backend's name: "uffd", "none". */
+const char *ummu_monitor_backend(const struct ummu_monitor *monitor);
+
+/**
+ * ummu_monitor_status - can this monitor still be trusted?
+ *
+ * 0; -ECHILD in a child of fork; -EBADF after it failed (somebody closed its
+ * descriptor): then every watch is invalid for ever.
+ */
+int ummu_monitor_status(const struct ummu_monitor *monitor);
+
+/**
+ * ummu_monitor_fd - a descriptor to poll for "events are waiting"
+ *
+ * Readable (POLLIN) while ummu_monitor_read() would return events.  It belongs
+ * to the monitor: do not read, write or close it.
+ */
+int ummu_monitor_fd(const struct ummu_monitor *monitor);
+
+/**
+ * struct ummu_watch - one watched range (public prefix of the handle)
+ * @state:    the word that says whether the watch is valid; read-only
+ * @expected: what *@state holds while it is valid, never 0
+ * @settle:   NULL when that one load is the whole answer; otherwise the
+ *            monitor has to look for invalidations in flight first
+ *
+ * The fields are constant for the life of the watch.
+ */
+struct ummu_watch {
+	const uint64_t *state;
+	uint64_t expected;
+	const struct ummu_monitor *settle;
+};
+
+/**
+ * ummu_monitor_watch - start to watch a range
+ * @addr, @length: the range; widened to whole pages.  All of it must be
+ *                 mapped, and stay mapped until this call returns
+ * @cookie:        the caller's name for the watch; comes back in its event
+ * @watch_p:       receives the handle; ummu_monitor_unwatch() frees it
+ *
+ * Overlapping and equal ranges are fine.  A watch reports its first
+ * invalidation and is then spent: it stays invalid until it is unwatched.
+ *
+ * Errors, after each of which nothing is watched:
+ *   -EINVAL      length 0, or the range wraps
+ *   -EFAULT      part of the range is not mapped
+ *   -EOPNOTSUPP  the backend cannot watch this kind of mapping
+ *   -EBUSY       another userfaultfd owns part of the range
+ *   -EPERM       a shared mapping that is read-only for good (uffd)
+ *   -EAGAIN      the range was given back with madvise() a moment ago, or
+ *                invalidations keep coming: use the memory uncached this time
+ *   -ENOMEM      no memory, or too many mappings (vm.max_map_count)
+ *   -ECHILD, -EBADF  see ummu_monitor_status()
+ */
+int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
+		       size_t length, uint64_t cookie,
+		       struct ummu_watch **watch_p);
+
+/**
+ * ummu_monitor_unwatch - end a watch and free its handle
+ *
+ * An event of this watch that was not read yet is dropped.  NULL is allowed.
+ */
+void ummu_monitor_unwatch(struct ummu_monitor *monitor,
+			  struct ummu_watch *watch);
+
+/** ummu_monitor_settle - out-of-line half of the two inline checks below. */
+bool ummu_monitor_settle(const struct ummu_monitor *monitor);
+
+/**
+ * ummu_watch_valid - has no page of the range left since it was watched?
+ *
+ * False once an operation that removed or replaced a page of the range has
+ * completed in any thread.  Never true again after that.  False too when the
+ * monitor could not find out in bounded time (see ummu_watch_spent()) and in
+ * a child of fork.
+ *
+ * Cost: one load and a predictable branch; on uffd one short system call.
+ * Memory ordering: an acquire of what the invalidating thread did.
+ */
+static inline bool ummu_watch_valid(const struct ummu_watch *watch)
+{
+	if (__builtin_expect(watch->settle != NULL, 0) &&
+	    !ummu_monitor_settle(watch->settle))
+		return false;
+	return __atomic_load_n(watch->state, __ATOMIC_ACQUIRE) ==
+	       watch->expected;
+}
+
+/**
+ * ummu_watch_spent - is the watch known to be invalid, without looking?
+ *
+ * One load, no system call.  True means invalid for good; false proves
+ * nothing.  Tells "invalid" from "could not find out" after
+ * ummu_watch_valid() said false.
+ */
+static inline bool ummu_watch_spent(const struct ummu_watch *watch)
+{
+	return __atomic_load_n(watch->state, __ATOMIC_ACQUIRE) !=
+	       watch->expected;
+}
+
+/**
+ * struct ummu_checkpoint - a moment to compare with, by ummu_changed()
+ * @generation: the monitor's generation word; read-only
+ * @seen:       the generation at that moment, never 0
+ * @settle:     as in struct ummu_watch
+ */
+struct ummu_checkpoint {
+	const uint64_t *generation;
+	uint64_t seen;
+	const struct ummu_monitor *settle;
+};
+
+/**
+ * ummu_monitor_checkpoint - remember this moment
+ *
+ * Everything invalidated before the call counts as seen.  The checkpoint is
+ * the caller's memory and may be used until the monitor is closed.
+ */
+void ummu_monitor_checkpoint(const struct ummu_monitor *monitor,
+			     struct ummu_checkpoint *checkpoint);
+
+/**
+ * ummu_changed - was any watch of the monitor hit since the checkpoint?
+ *
+ * True also when the monitor could not find out, and in a child of fork.
+ * Cost and ordering as ummu_watch_valid().
+ */
+static inline bool ummu_changed(const struct ummu_checkpoint *checkpoint)
+{
+	if (__builtin_expect(checkpoint->settle != NULL, 0) &&
+	    !ummu_monitor_settle(checkpoint->settle))
+		return true;
+	return __atomic_load_n(checkpoint->generation, __ATOMIC_ACQUIRE) !=
+	       checkpoint->seen;
+}
+
+/**
+ * ummu_monitor_generation - the count of invalidations so far
+ *
+ * Starts at 1, never falls, never wraps in practice (64 bits); 0 in a child
+ * of fork.  Includes every operation that had returned before the call, in
+ * any thread; makes no system call as a rule.
+ */
+uint64_t ummu_monitor_generation(const struct ummu_monitor *monitor);
+
+/** Why a watch was hit; informational, it differs between kernels. */
+enum ummu_reason {
+	UMMU_REASON_UNMAP = 1,	/* the addresses were unmapped or mapped over */
+	UMMU_REASON_CLEAR = 2,	/* the pages were given back, the mapping stays */
+	UMMU_REASON_MOVE = 3,	/* the mapping moved to another address */
+	UMMU_REASON_FAILED = 4, /* the monitor failed; nothing is known any more */
+};
+
+/**
+ * struct ummu_event - one watch was hit
+ * @cookie:     of the watch
+ * @hint_start: first byte that was hit, clipped to the watch
+ * @hint_end:   first byte after that
+ * @reason:     enum ummu_reason
+ * @reserved:   0
+ *
+ * The hint tells what the first invalidation hit.  What happened to the rest
+ * of the range later is not reported: the watch is spent.
+ */
+struct ummu_event {
+	uint64_t cookie;
+	uint64_t hint_start;
+	uint64_t hint_end;
+	uint32_t reason;
+	uint32_t reserved;
+};
+
+/**
+ * ummu_monitor_read - fetch events, oldest first
+ * @events: room for @max of them, the caller's memory
+ *
+ * Never blocks: poll ummu_monitor_fd() to wait.  A watch has at most one event
+ * in its life, so events cannot overflow and none is lost.  Looks for
+ * invalidations in flight before it says 0.
+ *
+ * Returns the number of events, 0 when there is nothing to say, or -ECHILD.
+ */
+int ummu_monitor_read(struct ummu_monitor *monitor, struct ummu_event *events,
+		      size_t max);
+
+/**
+ * ummu_monitor_claim, ummu_monitor_unclaim - be the one reader of a monitor
+ *
+ * For libraries that build on a monitor and read its events, as the
+ * registration cache does.  -EBUSY if somebody else has claimed it.
+ */
+int ummu_monitor_claim(struct ummu_monitor *monitor);
+void ummu_monitor_unclaim(struct ummu_monitor *monitor);
+
+/** Ways in which pages leave; the rows of the operation matrix. */
+enum ummu_operation {
+	UMMU_OP_MUNMAP,
+	UMMU_OP_MAP_FIXED,	    /* mmap() over the range */
+	UMMU_OP_MREMAP_MOVE,
+	UMMU_OP_MREMAP_SHRINK,
+	UMMU_OP_MREMAP_DONTUNMAP,
+	UMMU_OP_MREMAP_ONTO,	    /* another mapping is moved onto the range */
+	UMMU_OP_BRK,
+	UMMU_OP_MADV_DONTNEED,
+	UMMU_OP_MADV_DONTNEED_LOCKED,
+	UMMU_OP_MADV_REMOVE,
+	UMMU_OP_MADV_FREE,
+	UMMU_OP_MADV_GUARD,
+	UMMU_OP_PROCESS_MADVISE,    /* by another process */
+	UMMU_OP_PUNCH_HOLE,	    /* fallocate(), by any process */
+	UMMU_OP_FTRUNCATE,	    /* by any process */
+	UMMU_OP_SHMDT,
+	UMMU_OP_SHM_REMAP,	    /* shmat(SHM_REMAP) over the range */
+	UMMU_OP_REMAP_FILE_PAGES,
+	UMMU_OP_UFFDIO_MOVE,
+	UMMU_OP_COLLAPSE,	    /* MADV_COLLAPSE, khugepaged */
+	UMMU_OP_COUNT
+};
+
+enum ummu_claim {
+	UMMU_CLAIM_NONE = 0,	/* the backend cannot see it */
+	UMMU_CLAIM_CAUGHT = 1,	/* G1 and G2 hold */
+	UMMU_CLAIM_EARLY = 2,	/* G1 holds; the report comes before the pages
+				 * go, so a registration of that very range made
+				 * in between can stay stale */
+};
+
+/** Whole-backend properties, in struct ummu_caps. */
+enum ummu_caps_flags {
+	UMMU_CAPS_EXACT = 1 << 0,     /* watches may cover memory nobody asked
+				       * for: a cache may merge and widen */
+	UMMU_CAPS_ONE_LOAD = 1 << 1,  /* the inline checks make no system call */
+	UMMU_CAPS_ANY_FILE = 1 << 2,  /* file mappings and SysV shared memory can
+				       * be watched, not just anonymous memory,
+				       * memfd and hugetlb */
+};
+
+/**
+ * struct ummu_caps - what a backend promises, operation by operation (G6)
+ * @size:     set by the caller: sizeof(struct ummu_caps)
+ * @flags:    enum ummu_caps_flags
+ * @grace_ns: how long a range given back with madvise() is refused, in ns
+ * @claims:   enum ummu_claim by enum ummu_operation, for every mapping that
+ *            ummu_monitor_watch() accepts
+ */
+struct ummu_caps {
+	size_t size;
+	uint64_t flags;
+	uint64_t grace_ns;
+	uint8_t claims[64];
+};
+
+/** ummu_monitor_caps - fill @caps; -EINVAL if its size is too small. */
+int ummu_monitor_caps(const struct ummu_monitor *monitor,
+		      struct ummu_caps *caps);
+
+/**
+ * struct ummu_monitor_stats - counters since the monitor was opened
+ * @size: set by the caller
+ *
+ * The second group counts for the whole process, as the uffd backend is
+ * shared by its monitors; it is 0 on other backends.
+ */
+struct ummu_monitor_stats {
+	size_t size;
+	uint64_t watches;	/* live now, spent ones included */
+	uint64_t watched;	/* ummu_monitor_watch() calls that succeeded */
+	uint64_t refused;	/* and that did not */
+	uint64_t invalidations; /* watches hit */
+	uint64_t events_read;	/* through ummu_monitor_read() */
+
+	uint64_t kernel_events;	 /* messages read from the kernel */
+	uint64_t drained_by_lookup; /* of those, read by a thread that was
+				     * checking and not by the reader thread */
+	uint64_t probes_in_flight;  /* probes that found an event in flight */
+	uint64_t unsettled;	 /* checks that gave up and said "invalid" */
+	uint64_t widened;	 /* watches that registered their whole mapping */
+};
+
+/** ummu_monitor_stats - fill @stats; -EINVAL if its size is too small. */
+int ummu_monitor_stats(const struct ummu_monitor *monitor,
+		       struct ummu_monitor_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
