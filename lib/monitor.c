@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/* monitor.c - the public monitor calls: choose a backend, check, pass on. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend.h"
+#include "explain.h"
+
+#define TEXT_OF(number) #number
+#define VERSION_TEXT(major, minor, patch) \
+	TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)
+
+/* Best first. */
+static const struct ummu_backend *const backends[] = {
+	&ummu_backend_uffd,
+	&ummu_backend_none,
+};
+
+#define BACKEND_COUNT (sizeof(backends) / sizeof(backends[0]))
+
+const char *ummu_version(void)
+{
+	return VERSION_TEXT(UMMU_VERSION_MAJOR, UMMU_VERSION_MINOR,
+			    UMMU_VERSION_PATCH);
+}
+
+int ummu_monitor_open_on(const struct ummu_backend *backend,
+			 struct ummu_monitor **monitor_p)
+{
+	struct ummu_monitor *monitor;
+	int error = backend->open(&monitor);
+
+	if (error)
+		return error;
+	monitor->backend = backend;
+	*monitor_p = monitor;
+	return 0;
+}
+
+static int open_named(const char *name, struct ummu_monitor **monitor_p)
+{
+	for (size_t i = 0; i < BACKEND_COUNT; i++)
+		if (!strcmp(backends[i]->name, name))
+			return ummu_monitor_open_on(backends[i], monitor_p);
+	return ummu_explain(-EINVAL,
+			    "this library has no backend \"%.32s\"; it has \"uffd\" and \"none\"",
+			    name);
+}
+
+int ummu_monitor_open(const struct ummu_monitor_opts *opts,
+		      struct ummu_monitor **monitor_p)
+{
+	const char *name = secure_getenv("UMMU_MONITOR");
+	int error = -ENODEV;
+
+	if (opts && opts->size < sizeof(*opts))
+		return ummu_explain(-EINVAL,
+				    "struct ummu_monitor_opts: size is not set");
+	if (!name || !*name)
+		name = opts ? opts->backend : NULL;
+	if (name)
+		return open_named(name, monitor_p);
+
+	for (size_t i = 0; i < BACKEND_COUNT && error; i++)
+		if (!backends[i]->only_named)
+			error = ummu_monitor_open_on(backends[i], monitor_p);
+	return error;
+}
+
+void ummu_monitor_close(struct ummu_monitor *monitor)
+{
+	if (monitor)
+		monitor->backend->close(monitor);
+}
+
+const char *ummu_monitor_backend(const struct ummu_monitor *monitor)
+{
+	return monitor->backend->name;
+}
+
+int ummu_monitor_status(const struct ummu_monitor *monitor)
+{
+	return monitor->backend->status(monitor);
+}
+
+int ummu_monitor_fd(const struct ummu_monitor *monitor)
+{
+	return monitor->event_fd;
+}
+
+/* Whole pages around [addr, addr + length); false if empty or it wraps. */
+static bool whole_pages(const void *addr, size_t length, uint64_t *start,
+			uint64_t *last)
+{
+	uint64_t mask = (uint64_t)sysconf(_SC_PAGESIZE) - 1;
+	uint64_t first = (uintptr_t)addr;
+	uint64_t final = first + (length - 1);
+
+	if (!length || final < first)
+		return false;
+	*start = first & ~mask;
+	*last = final | mask;
+	return true;
+}
+
+int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
+		       size_t length, uint64_t cookie,
+		       struct ummu_watch **watch_p)
+{
+	uint64_t start, last;
+	int error;
+
+	if (!whole_pages(addr, length, &start, &last))
+		return ummu_explain(-EINVAL,
+				    "the range at %p of %zu bytes is empty or wraps",
+				    addr, length);
+	error = monitor->backend->watch(monitor, start, last, cookie, watch_p);
+	__atomic_fetch_add(error ? &monitor->refused : &monitor->watched, 1,
+			   __ATOMIC_RELAXED);
+	return error;
+}
+
+void ummu_monitor_unwatch(struct ummu_monitor *monitor,
+			  struct ummu_watch *watch)
+{
+	if (watch)
+		monitor->backend->unwatch(monitor, watch);
+}
+
+bool ummu_monitor_settle(const struct ummu_monitor *monitor)
+{
+	return monitor->backend->settle(monitor);
+}
+
+void ummu_monitor_checkpoint(const struct ummu_monitor *monitor,
+			     struct ummu_checkpoint *checkpoint)
+{
+	/*
+	 * What is in flight now has not completed: whether it counts as seen
+	 * does not matter, so the load need not wait for it to settle.
+	 */
+	checkpoint->seen = ummu_monitor_generation(monitor);
+	checkpoint->generation = monitor->generation;
+	checkpoint->settle = monitor->backend->settle ? monitor : NULL;
+	if (!checkpoint->seen) /* a forked child: equal to no generation */
+		checkpoint->seen = UINT64_MAX;
+}
+
+uint64_t ummu_monitor_generation(const struct ummu_monitor *monitor)
+{
+	if (monitor->backend->generation)
+		return monitor->backend->generation(monitor);
+	return __atomic_load_n(monitor->generation, __ATOMIC_ACQUIRE);
+}
+
+int ummu_monitor_read(struct ummu_monitor *monitor, struct ummu_event *events,
+		      size_t max)
+{
+	return monitor->backend->read(monitor, events, max);
+}
+
+int ummu_monitor_claim(struct ummu_monitor *monitor)
+{
+	/* Orders nothing else: the winner is the one who saw 0. */
+	if (__atomic_exchange_n(&monitor->claimed, 1, __ATOMIC_ACQ_REL))
+		return ummu_explain(-EBUSY,
+				    "this monitor's events have a reader already; open another monitor, they are cheap");
+	return 0;
+}
+
+void ummu_monitor_unclaim(struct ummu_monitor *monitor)
+{
+	__atomic_store_n(&monitor->claimed, 0, __ATOMIC_RELEASE);
+}
+
+int ummu_monitor_caps(const struct ummu_monitor *monitor,
+		      struct ummu_caps *caps)
+{
+	struct ummu_caps full = { .size = sizeof(full) };
+
+	if (caps->size < sizeof(full))
+		return ummu_explain(-EINVAL,
+				    "struct ummu_caps: size is not set");
+	monitor->backend->caps(monitor, &full);
+	full.size = caps->size;
+	memcpy(caps, &full, sizeof(full));
+	return 0;
+}
+
+int ummu_monitor_stats(const struct ummu_monitor *monitor,
+		       struct ummu_monitor_stats *stats)
+{
+	struct ummu_monitor_stats full = { .size = sizeof(full) };
+
+	if (stats->size < sizeof(full))
+		return ummu_explain(-EINVAL,
+				    "struct ummu_monitor_stats: size is not set");
+	full.watched = __atomic_load_n(&monitor->watched, __ATOMIC_RELAXED);
+	full.refused = __atomic_load_n(&monitor->refused, __ATOMIC_RELAXED);
+	monitor->backend->stats(monitor, &full);
+	full.size = stats->size;
+	memcpy(stats, &full, sizeof(full));
+	return 0;
+}

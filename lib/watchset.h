@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * watchset.h - the watches of a backend that matches ranges in user space.
+ *
+ * A watch set is a tree of live watches, the words that say whether each is
+ * valid, and a queue of events per monitor.  Nothing here takes a lock: every
+ * function that takes a set or a member is called under the backend's lock,
+ * except where it says otherwise.  Marking a watch hit neither allocates nor
+ * frees, because the thread that reads invalidations must do neither (a free
+ * can unmap memory, and an unmap can wait for that very thread).
+ */
+#ifndef UMMU_WATCHSET_H
+#define UMMU_WATCHSET_H
+
+#include <sys/queue.h>
+
+#include "../base/interval.h"
+#include "backend.h"
+
+struct watch_chunk;
+
+/**
+ * struct watch - one watch
+ * @handle:   what the caller holds; constant
+ * @range:    what is watched; in the set's tree while the watch is live
+ * @word:     the state word, as handle.state but writable
+ * @queue:    of the monitor it belongs to
+ * @cookie:   the caller's
+ * @hint_start, @hint_last, @reason: of its event, once spent
+ * @spent:    it was hit: out of the tree, its word is 0
+ * @pending:  its event waits in queue->pending
+ * @covered_start, @covered_last: what the backend told the kernel to report,
+ *            at least @range; the backend's business
+ * @member:   of queue->watches
+ * @waiting:  of queue->pending while @pending
+ */
+struct watch {
+	struct ummu_watch handle;
+	struct ummu_interval range;
+	uint64_t *word;
+	struct watch_queue *queue;
+	uint64_t cookie;
+	uint64_t hint_start, hint_last;
+	uint32_t reason;
+	bool spent;
+	bool pending;
+	uint64_t covered_start, covered_last;
+	LIST_ENTRY(watch) member;
+	TAILQ_ENTRY(watch) waiting;
+};
+
+/**
+ * struct watch_queue - what a monitor owns of a set
+ * @generation: the monitor's generation word, in the first chunk
+ * @event_fd:   an eventfd, readable while @pending is not empty
+ * @chunks:     memory for state words; zeros in a forked child
+ * @free_word:  a list of words to use again, linked through the words
+ * @watches:    every watch, spent ones too
+ * @pending:    watches whose event was not read, oldest first
+ * @live, @hit, @read: counters
+ */
+struct watch_queue {
+	uint64_t *generation;
+	int event_fd;
+	struct watch_chunk *chunks;
+	uint64_t *free_word;
+	LIST_HEAD(, watch) watches;
+	TAILQ_HEAD(, watch) pending;
+	uint64_t live, hit, read;
+};
+
+/** watch_queue_init - 0 or -errno; allocates, so called without the lock. */
+int ummu_watch_queue_init(struct watch_queue *queue);
+
+/** watch_queue_destroy - frees every watch as well; called without the lock. */
+void ummu_watch_queue_destroy(struct watch_queue *queue);
+
+/** watch_chunk_new - room for more words, or NULL; called without the lock. */
+struct watch_chunk *ummu_watch_chunk_new(void);
+void ummu_watch_chunk_free(struct watch_chunk *chunk);
+
+/**
+ * watch_arm - make @watch live: give it a word, put it in the tree
+ * @spare: a new chunk or NULL; set to NULL if it was used up
+ *
+ * range and cookie are set.  False if there was no word left and no spare:
+ * make one without the lock and call again.
+ */
+bool ummu_watch_arm(struct ummu_interval_tree *tree, struct watch_queue *queue,
+		    struct watch *watch, struct watch_chunk **spare);
+
+/** watch_disarm - take @watch out of everything; the caller frees it later. */
+void ummu_watch_disarm(struct ummu_interval_tree *tree, struct watch *watch);
+
+/** watch_hit - [start, last] was invalidated: spend every watch it touches. */
+void ummu_watch_hit(struct ummu_interval_tree *tree, uint64_t start,
+		    uint64_t last, enum ummu_reason reason);
+
+/** watch_take - move up to @max events out of the queue; returns how many. */
+int ummu_watch_take(struct watch_queue *queue, struct ummu_event *events,
+		    size_t max);
+
+#endif
