@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/* uffd-range.c - tell the kernel which ranges of memory to report. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../base/containerof.h"
+#include "explain.h"
+#include "mappings.h"
+#include "uffd-abi.h"
+#include "uffd.h"
+
+/* Widen this many watches before the mappings are counted again. */
+#define WIDEN_RUN 256
+
+/* Count the mappings again after this many splits at the latest. */
+#define SPLIT_RUN 8192
+
+/* Sizes of huge pages to try, smallest first: arm64's and x86's. */
+static const uint64_t huge_page_sizes[] = {
+	64ULL << 10, 2ULL << 20, 32ULL << 20, 512ULL << 20, 1ULL << 30,
+};
+
+/*
+ * Write-protect mode without ever write-protecting a page: the kernel then
+ * reports what happens to the mapping and no fault is ever delivered.
+ */
+static int register_extent(int fd, const struct uffd_extent *extent)
+{
+	struct uffdio_register request = {
+		.range = { .start = extent->start,
+			   .len = extent->last - extent->start + 1 },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	return ioctl(fd, UFFDIO_REGISTER, &request) ? errno : 0;
+}
+
+static void unregister_extent(int fd, const struct uffd_extent *extent)
+{
+	struct uffdio_range range = { .start = extent->start,
+				      .len = extent->last - extent->start + 1 };
+
+	/* If it fails the range stays reported, which costs only time. */
+	ioctl(fd, UFFDIO_UNREGISTER, &range);
+}
+
+/* MS_ASYNC starts no I/O and touches no page; it only finds holes. */
+static bool has_hole(const struct uffd_extent *extent)
+{
+	return msync((void *)(uintptr_t)extent->start,
+		     extent->last - extent->start + 1, MS_ASYNC) &&
+	       errno == ENOMEM;
+}
+
+/* hugetlb mappings are registered by whole huge pages, of a size not told. */
+static int register_huge(int fd, struct uffd_extent *extent)
+{
+	size_t sizes = sizeof(huge_page_sizes) / sizeof(huge_page_sizes[0]);
+
+	for (size_t i = 0; i < sizes; i++) {
+		uint64_t mask = huge_page_sizes[i] - 1;
+		struct uffd_extent rounded = { .start = extent->start & ~mask,
+					       .last = extent->last | mask };
+
+		if (!register_extent(fd, &rounded)) {
+			*extent = rounded;
+			return 0;
+		}
+	}
+	return EINVAL;
+}
+
+/* Each isolated range splits its mapping in three: may it, still? */
+static bool may_split(struct uffd_process *process)
+{
+	long room;
+
+	if (process->splits_left > 0) {
+		process->splits_left -= 2;
+		return true;
+	}
+	if (process->widen_left > 0) {
+		process->widen_left--;
+		return false;
+	}
+	/* Half of the limit is the application's. */
+	room = ummu_mappings_limit() / 2 - ummu_mappings_count();
+	if (room > SPLIT_RUN)
+		room = SPLIT_RUN;
+	process->splits_left = room - 2;
+	if (room >= 2)
+		return true;
+	process->widen_left = WIDEN_RUN;
+	return false;
+}
+
+static bool recently_widened(const struct uffd_process *process,
+			     struct uffd_extent *extent)
+{
+	for (unsigned int i = 0; i < UFFD_RECENT_EXTENTS; i++) {
+		const struct uffd_extent *recent = &process->recent[i];
+
+		if (recent->start <= extent->start &&
+		    recent->last >= extent->last) {
+			*extent = *recent;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool register_widened(struct uffd_process *process,
+			     struct uffd_extent *extent)
+{
+	struct uffd_extent whole = *extent;
+	bool known = recently_widened(process, &whole);
+
+	if (!known && !ummu_mapping_extent(&whole.start, &whole.last))
+		return false;
+	if (register_extent(process->fd, &whole))
+		return false;
+	if (!known) {
+		process->recent[process->recent_next] = whole;
+		process->recent_next =
+			(process->recent_next + 1) % UFFD_RECENT_EXTENTS;
+	}
+	__atomic_fetch_add(&process->widened, 1, __ATOMIC_RELAXED);
+	*extent = whole;
+	return true;
+}
+
+static int register_watch(struct uffd_process *process,
+			  struct uffd_extent *extent)
+{
+	bool widen = !may_split(process);
+	int error;
+
+	if (widen && register_widened(process, extent))
+		return 0;
+	error = register_extent(process->fd, extent);
+	if (error == ENOMEM && !widen && register_widened(process, extent))
+		return 0;
+	if (error == EINVAL && !has_hole(extent))
+		error = register_huge(process->fd, extent);
+	return error;
+}
+
+static int explain_register(int error, const struct uffd_process *process,
+			    const struct uffd_extent *extent)
+{
+	char range[48];
+
+	snprintf(range, sizeof(range), "%#llx-%#llx",
+		 (unsigned long long)extent->start,
+		 (unsigned long long)extent->last);
+	if (has_hole(extent))
+		return ummu_explain(-EFAULT,
+				    "part of %s is not mapped: watch memory that exists",
+				    range);
+	switch (error) {
+	case EBUSY:
+		return ummu_explain(-EBUSY,
+				    "another userfaultfd owns part of %s (the application's, or a second copy of this library)",
+				    range);
+	case EPERM:
+		return ummu_explain(-EPERM,
+				    "%s is a shared mapping of a file opened read-only, which userfaultfd cannot watch",
+				    range);
+	case ENOMEM:
+		return ummu_explain(-ENOMEM,
+				    "too many mappings to watch %s: raise the sysctl vm.max_map_count",
+				    range);
+	case EINVAL:
+		return ummu_explain(-EOPNOTSUPP,
+				    "userfaultfd cannot watch this kind of mapping at %s%s",
+				    range,
+				    process->any_file ?
+					    "" :
+					    "; file mappings and SysV shared memory need Linux 6.7");
+	default:
+		return ummu_explain(-error, "UFFDIO_REGISTER of %s: %m", range);
+	}
+}
+
+/*
+ * The kernel registers around holes without a word.  A mapping made in a hole
+ * a moment later would be pinned and not reported, so a hole is an error; and
+ * as a hole could be filled between the first two steps, the range is then
+ * registered once more, which costs little when nothing is left to do.
+ */
+int ummu_uffd_cover(struct uffd_process *process, struct watch *watch)
+{
+	const struct uffd_extent range = { .start = watch->range.start,
+					   .last = watch->range.last };
+	struct uffd_extent extent = range;
+	int error = register_watch(process, &extent);
+
+	if (error)
+		return explain_register(error, process, &range);
+	watch->covered_start = extent.start;
+	watch->covered_last = extent.last;
+	if (!has_hole(&range))
+		error = register_extent(process->fd, &extent);
+	else
+		error = EFAULT;
+	if (!error)
+		return 0;
+	error = explain_register(error, process, &range);
+	ummu_uffd_uncover(process, watch);
+	return error;
+}
+
+void ummu_uffd_uncover(struct uffd_process *process, struct watch *watch)
+{
+	const struct uffd_extent extent = { .start = watch->covered_start,
+					    .last = watch->covered_last };
+	struct ummu_interval *node;
+	struct watch *other;
+
+	if (watch->spent)
+		return; /* its mapping may be gone, and another's lie there */
+	node = ummu_interval_first(&process->watches, extent.start,
+				   extent.last);
+	if (node == &watch->range)
+		node = ummu_interval_next(node, extent.start, extent.last);
+	if (node) {
+		/* A neighbour needs part of it and inherits all of it. */
+		other = container_of(node, struct watch, range);
+		if (other->covered_start > extent.start)
+			other->covered_start = extent.start;
+		if (other->covered_last < extent.last)
+			other->covered_last = extent.last;
+		return;
+	}
+	/*
+	 * While something is in flight the range may be changing hands; on
+	 * kernels before 6.18 we could take it from another userfaultfd.
+	 */
+	if (ummu_uffd_probe(process->fd) == UFFD_QUIET)
+		unregister_extent(process->fd, &extent);
+}
