@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -46,7 +47,7 @@ struct lane {
 	unsigned int uses;
 };
 
-struct copy {
+struct demo_copy {
 	const struct demo_input *input;
 	int out_fd;
 	const struct demo_way *way;
@@ -55,8 +56,7 @@ struct copy {
 	struct demo_pin pin;
 	struct lane lanes[DEMO_LANES];
 	uint64_t next; /* block to start */
-	uint64_t total;
-	uint64_t finished;
+	uint64_t end;  /* of this turn */
 	unsigned int in_flight;
 	struct demo_result *result;
 };
@@ -77,7 +77,7 @@ static unsigned char *map_buffer(void *where)
 	return addr == MAP_FAILED ? NULL : addr;
 }
 
-static int remap_buffer(struct copy *copy, unsigned char **buffer_p)
+static int remap_buffer(struct demo_copy *copy, unsigned char **buffer_p)
 {
 	void *where = *buffer_p;
 
@@ -97,7 +97,7 @@ static bool may_pass(int error)
 }
 
 /* Kernels before 6.4 take up to a second to give pinned memory back. */
-static int grip_buffer(struct copy *copy, struct lane *lane, void *buffer)
+static int grip_buffer(struct demo_copy *copy, struct lane *lane, void *buffer)
 {
 	const struct timespec moment = { .tv_nsec = 10 * 1000 * 1000 };
 	int patience = PATIENCE;
@@ -117,14 +117,14 @@ static int grip_buffer(struct copy *copy, struct lane *lane, void *buffer)
 	return ret;
 }
 
-static void release_buffer(struct copy *copy, struct lane *lane)
+static void release_buffer(struct demo_copy *copy, struct lane *lane)
 {
 	if (lane->gripped)
 		copy->way->put(copy->state, &lane->grip);
 	lane->gripped = false;
 }
 
-static void queue(struct copy *copy, struct lane *lane)
+static void queue(struct demo_copy *copy, struct lane *lane)
 {
 	/* A lane has one I/O in flight and the queue room for all lanes. */
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&copy->ring);
@@ -144,7 +144,7 @@ static void queue(struct copy *copy, struct lane *lane)
 	copy->in_flight++;
 }
 
-static int start_read(struct copy *copy, struct lane *lane)
+static int start_read(struct demo_copy *copy, struct lane *lane)
 {
 	int ret;
 
@@ -167,7 +167,7 @@ static int start_read(struct copy *copy, struct lane *lane)
 	return ret;
 }
 
-static int start_write(struct copy *copy, struct lane *lane)
+static int start_write(struct demo_copy *copy, struct lane *lane)
 {
 	int ret;
 
@@ -183,14 +183,13 @@ static int start_write(struct copy *copy, struct lane *lane)
 	return ret;
 }
 
-static int finish_block(struct copy *copy, struct lane *lane)
+static int finish_block(struct demo_copy *copy, struct lane *lane)
 {
 	release_buffer(copy, lane);
-	demo_progress(copy->way->name, ++copy->finished, copy->total);
-	return copy->next < copy->total ? start_read(copy, lane) : 0;
+	return copy->next < copy->end ? start_read(copy, lane) : 0;
 }
 
-static int io_failed(struct copy *copy, struct lane *lane, int error)
+static int io_failed(struct demo_copy *copy, struct lane *lane, int error)
 {
 	demo_say("%s: %s", lane->step == LANE_READ ? copy->input->path :
 						     "writing the copy",
@@ -199,7 +198,7 @@ static int io_failed(struct copy *copy, struct lane *lane, int error)
 }
 
 /* How far the file goes in this block; reads end there. */
-static bool moved_all(struct copy *copy, struct lane *lane)
+static bool moved_all(struct demo_copy *copy, struct lane *lane)
 {
 	uint32_t length = lane->length;
 
@@ -208,7 +207,7 @@ static bool moved_all(struct copy *copy, struct lane *lane)
 	return lane->done >= length;
 }
 
-static int advance(struct copy *copy, struct lane *lane, int moved)
+static int advance(struct demo_copy *copy, struct lane *lane, int moved)
 {
 	uint32_t before = lane->done;
 
@@ -229,7 +228,7 @@ static int advance(struct copy *copy, struct lane *lane, int moved)
 	return 0;
 }
 
-static int wait_for_completions(struct copy *copy)
+static int wait_for_completions(struct demo_copy *copy)
 {
 	int ret = io_uring_submit_and_wait(&copy->ring, 1);
 
@@ -240,13 +239,13 @@ static int wait_for_completions(struct copy *copy)
 }
 
 /* After an error nothing new starts; what is in flight must complete. */
-static int run_lanes(struct copy *copy)
+static int run_lanes(struct demo_copy *copy)
 {
 	struct io_uring_cqe *cqe;
 	struct lane *lane;
 	int ret = 0, moved, i;
 
-	for (i = 0; i < DEMO_LANES && !ret && copy->next < copy->total; i++)
+	for (i = 0; i < DEMO_LANES && !ret && copy->next < copy->end; i++)
 		ret = start_read(copy, &copy->lanes[i]);
 	while (copy->in_flight) {
 		int error = wait_for_completions(copy);
@@ -265,7 +264,7 @@ static int run_lanes(struct copy *copy)
 	return ret;
 }
 
-static int map_lanes(struct copy *copy)
+static int map_lanes(struct demo_copy *copy)
 {
 	struct lane *lane;
 	unsigned int i;
@@ -284,7 +283,7 @@ static int map_lanes(struct copy *copy)
 	return 0;
 }
 
-static void unmap_lanes(struct copy *copy)
+static void unmap_lanes(struct demo_copy *copy)
 {
 	unsigned int i;
 
@@ -297,51 +296,6 @@ static void unmap_lanes(struct copy *copy)
 	}
 }
 
-static void explain_no_ring(int error)
-{
-	FILE *file = fopen("/proc/sys/kernel/io_uring_disabled", "re");
-	int disabled = 0;
-
-	if (file) {
-		if (fscanf(file, "%d", &disabled) != 1)
-			disabled = 0;
-		fclose(file);
-	}
-	if (error == -ENOSYS)
-		demo_say("this kernel has no io_uring, or a sandbox hides it; "
-			 "the demo needs Linux 5.19 or later");
-	else if (error == -EPERM && disabled)
-		demo_say("io_uring is turned off here (kernel.io_uring_disabled"
-			 " is %d); as root: sysctl kernel.io_uring_disabled=0",
-			 disabled);
-	else if (error == -EPERM)
-		demo_say("io_uring is not permitted, as in containers whose "
-			 "seccomp profile blocks it; run the demo outside, or "
-			 "with --security-opt seccomp=unconfined");
-	else
-		demo_say("cannot make an io_uring: %s%s", strerror(-error),
-			 error == -ENOMEM ? "; raise the limit on locked "
-					    "memory (`ulimit -l')" : "");
-}
-
-static int open_ring(struct copy *copy)
-{
-	int ret = io_uring_queue_init(2 * DEMO_LANES, &copy->ring, 0);
-
-	if (ret) {
-		explain_no_ring(ret);
-		return ret;
-	}
-	ret = ummu_pin_uring_create(&copy->ring, DEMO_SLOTS, &copy->pin.uring);
-	if (ret) {
-		demo_say("cannot make a buffer table: %s%s", strerror(-ret),
-			 ret == -EINVAL ? "; the demo needs Linux 5.19 or "
-					  "later" : "");
-		io_uring_queue_exit(&copy->ring);
-	}
-	return ret;
-}
-
 static double seconds_between(const struct timespec *start,
 			      const struct timespec *end)
 {
@@ -349,51 +303,68 @@ static double seconds_between(const struct timespec *start,
 	       (double)(end->tv_nsec - start->tv_nsec) / 1e9;
 }
 
-static int timed_run(struct copy *copy)
+int demo_copy_run(struct demo_copy *copy, uint64_t end)
 {
 	struct demo_result *result = copy->result;
-	struct timespec start, end;
+	struct timespec started, ended;
 	int ret;
 
-	clock_gettime(CLOCK_MONOTONIC, &start);
+	copy->end = end;
+	clock_gettime(CLOCK_MONOTONIC, &started);
 	ret = run_lanes(copy);
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	result->seconds = seconds_between(&start, &end);
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	result->seconds += seconds_between(&started, &ended);
 	result->registrations = copy->pin.registrations;
 	result->register_seconds = (double)copy->pin.nanoseconds / 1e9;
 	return ret;
 }
 
-int demo_copy(const struct demo_input *input, int fd,
-	      const struct demo_way *way, struct demo_result *result)
+int demo_copy_open(const struct demo_input *input, int fd,
+		   const struct demo_way *way, struct demo_result *result,
+		   struct demo_copy **copy_p)
 {
-	struct copy copy = {
-		.input = input,
-		.out_fd = fd,
-		.way = way,
-		.total = demo_total_blocks(input),
-		.result = result,
-	};
-	int ret;
+	struct demo_copy *copy = calloc(1, sizeof(*copy));
+	int ret = -ENOMEM;
 
-	memset(result, 0, sizeof(*result));
-	result->way = way->name;
-	ret = open_ring(&copy);
-	if (ret)
+	if (!copy) {
+		demo_say("out of memory");
 		return ret;
-	ret = way->open(&copy.pin, &copy.state);
+	}
+	copy->input = input;
+	copy->out_fd = fd;
+	copy->way = way;
+	copy->result = result;
+	ret = demo_ring_open(&copy->ring, &copy->pin.uring);
+	if (ret)
+		goto free_copy;
+	ret = way->open(&copy->pin, &copy->state);
 	if (ret)
 		goto close_ring;
+	ret = map_lanes(copy);
+	if (ret)
+		goto close_way;
 	if (way->backend)
 		snprintf(result->backend, sizeof(result->backend), "%s",
-			 way->backend(copy.state));
-	ret = map_lanes(&copy);
-	if (!ret)
-		ret = timed_run(&copy);
-	unmap_lanes(&copy);
-	way->close(copy.state);
+			 way->backend(copy->state));
+	*copy_p = copy;
+	return 0;
+
+close_way:
+	unmap_lanes(copy);
+	way->close(copy->state);
 close_ring:
-	ummu_pin_uring_destroy(copy.pin.uring);
-	io_uring_queue_exit(&copy.ring);
+	demo_ring_close(&copy->ring, copy->pin.uring);
+free_copy:
+	free(copy);
 	return ret;
+}
+
+void demo_copy_close(struct demo_copy *copy)
+{
+	if (!copy)
+		return;
+	unmap_lanes(copy);
+	copy->way->close(copy->state);
+	demo_ring_close(&copy->ring, copy->pin.uring);
+	free(copy);
 }

@@ -14,7 +14,7 @@
 #include "demo.h"
 
 /* Larger ones would make the demo long. */
-#define LARGEST_DEFAULT (256UL << 20)
+#define LARGEST_DEFAULT (160UL << 20)
 
 /* nftw() has no context argument. */
 static char *largest_path;

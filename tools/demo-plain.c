@@ -99,7 +99,7 @@ int demo_plain_copy(const struct demo_input *input, int fd)
 		ret = write_all(fd, out, DEMO_BLOCK, block * DEMO_BLOCK);
 		if (ret)
 			demo_say("writing the plain copy: %s", strerror(-ret));
-		demo_progress("plain", block + 1, total);
+		demo_progress("plain copy", block + 1, total);
 	}
 	demo_progress_end();
 	free(in);

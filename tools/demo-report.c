@@ -49,7 +49,7 @@ void demo_progress(const char *what, uint64_t done, uint64_t total)
 		return;
 	last = now;
 	progress_shown = true;
-	fprintf(stderr, "\r\033[K  %-12s %3.0f %%", what,
+	fprintf(stderr, "\r\033[K  %s %.0f %%", what,
 		100.0 * (double)done / (double)total);
 	fflush(stderr);
 }
@@ -187,7 +187,7 @@ void demo_print_results(const struct demo_report *report)
 	puts("                throughput  registrations  remaps  "
 	     "wrong blocks");
 	print_row(report, &report->results[DEMO_UNCACHED], "uncached",
-		  "right, but slow");
+		  "registers each time");
 	print_row(report, &report->results[DEMO_UNTOLD], "untold cache",
 		  "today's bug");
 	print_row(report, &report->results[DEMO_UMMUNOTIFY], "ummunotify",

@@ -37,11 +37,11 @@ int demo_scratch_folder(const char *wanted, uint64_t bytes,
 		return ret;
 	}
 	free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-	if (free_bytes / 2 < bytes) {
+	if (free_bytes < bytes) {
 		demo_say("%s has %llu MiB free and the demo needs %llu MiB; "
 			 "name another folder with --directory, or a smaller "
 			 "FILE", folder, (unsigned long long)free_bytes >> 20,
-			 (unsigned long long)(2 * bytes) >> 20);
+			 (unsigned long long)bytes >> 20);
 		return -ENOSPC;
 	}
 	*folder_p = folder;

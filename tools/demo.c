@@ -73,55 +73,6 @@ void demo_say(const char *format, ...)
 	fputc('\n', stderr);
 }
 
-static int run_way(const struct demo_report *report, const struct demo_way *way,
-		   int right_fd, struct demo_result *result)
-{
-	const struct demo_input *input = report->input;
-	uint64_t blocks = demo_total_blocks(input);
-	bool direct = report->direct_output;
-	int fd, ret;
-
-	ret = demo_scratch_open(report->folder, blocks * DEMO_BLOCK, &direct,
-				&fd);
-	if (ret)
-		return ret;
-	ret = demo_copy(input, fd, way, result);
-	if (!ret)
-		ret = demo_compare(blocks, right_fd, fd, &result->wrong);
-	demo_progress_end();
-	close(fd);
-	return ret;
-}
-
-static int run_ways(struct demo_report *report)
-{
-	static const struct demo_way *const ways[DEMO_WAYS] = {
-		[DEMO_UNCACHED] = &demo_uncached,
-		[DEMO_UNTOLD] = &demo_untold,
-		[DEMO_UMMUNOTIFY] = &demo_ummunotify,
-	};
-	const struct demo_input *input = report->input;
-	bool direct = false;
-	int right_fd, ret, i;
-
-	ret = demo_scratch_open(report->folder,
-				demo_total_blocks(input) * DEMO_BLOCK, &direct,
-				&right_fd);
-	if (ret)
-		return ret;
-	ret = demo_plain_copy(input, right_fd);
-	for (i = 0; i < DEMO_WAYS && !ret; i++)
-		ret = run_way(report, ways[i], right_fd, &report->results[i]);
-	close(right_fd);
-
-	if (!ret && demo_input_changed(input)) {
-		demo_say("%s was changed while it was copied; choose a file "
-			 "that stays as it is", input->path);
-		ret = -1;
-	}
-	return ret;
-}
-
 static int run(struct demo_report *report, const struct arguments *arguments)
 {
 	const struct demo_result *result = &report->results[DEMO_UMMUNOTIFY];
@@ -134,8 +85,13 @@ static int run(struct demo_report *report, const struct arguments *arguments)
 	close(fd);
 	if (!arguments->json)
 		demo_print_heading(report);
-	if (run_ways(report))
+	if (demo_take_turns(report))
 		return UMMU_EXIT_CANNOT;
+	if (demo_input_changed(report->input)) {
+		demo_say("%s was changed while it was copied; choose a file "
+			 "that stays as it is", report->input->path);
+		return UMMU_EXIT_CANNOT;
+	}
 	code = result->wrong.blocks ? UMMU_EXIT_FOUND : UMMU_EXIT_OK;
 	if (arguments->json)
 		return ummu_tool_print_json(demo_json(report), code);
@@ -162,7 +118,8 @@ int ummu_tool_demo(int argc, char **argv)
 		return code;
 	report.input = &input;
 	report.direct_input = input.direct_fd != input.fd;
-	bytes = demo_total_blocks(&input) * DEMO_BLOCK;
+	/* the right copy, and one of each way */
+	bytes = (1 + DEMO_WAYS) * demo_total_blocks(&input) * DEMO_BLOCK;
 	if (!demo_scratch_folder(arguments.directory, bytes, &report.folder))
 		code = run(&report, &arguments);
 	demo_input_close(&input);

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <ummunotify/pin-uring.h>
 #include <ummunotify/rcache.h>
@@ -72,7 +73,7 @@ static inline uint32_t demo_length(const struct demo_input *input,
 
 /* demo-scratch.c */
 
-/* The folder for scratch files; fails unless it has room for two of @bytes. */
+/* The folder for scratch files; fails unless it has room for @bytes. */
 int demo_scratch_folder(const char *wanted, uint64_t bytes,
 			const char **folder_p);
 
@@ -161,7 +162,16 @@ extern const struct demo_way demo_uncached;
 extern const struct demo_way demo_untold;
 extern const struct demo_way demo_ummunotify;
 
+/* demo-ring.c */
+
+struct io_uring;
+
+int demo_ring_open(struct io_uring *ring, struct ummu_pin_uring **pin_p);
+void demo_ring_close(struct io_uring *ring, struct ummu_pin_uring *pin);
+
 /* demo-copy.c */
+
+struct demo_copy; /* a copy in the making */
 
 /**
  * struct demo_result - one copy through fixed buffers
@@ -184,8 +194,12 @@ struct demo_result {
 	struct demo_wrong wrong;
 };
 
-int demo_copy(const struct demo_input *input, int fd,
-	      const struct demo_way *way, struct demo_result *result);
+/* @result, all zeros, and @fd stay the caller's, and in use until the close. */
+int demo_copy_open(const struct demo_input *input, int fd,
+		   const struct demo_way *way, struct demo_result *result,
+		   struct demo_copy **copy_p);
+int demo_copy_run(struct demo_copy *copy, uint64_t end); /* up to that block */
+void demo_copy_close(struct demo_copy *copy);		 /* NULL is allowed */
 
 /* demo-report.c */
 
@@ -203,6 +217,9 @@ struct demo_report {
 	bool direct_output;
 	struct demo_result results[DEMO_WAYS];
 };
+
+/* demo-turns.c: makes all copies and compares them */
+int demo_take_turns(struct demo_report *report);
 
 void demo_progress(const char *what, uint64_t done, uint64_t total);
 void demo_progress_end(void);
