@@ -14,6 +14,7 @@
 
 struct arguments {
 	const char *backend;
+	const char *only;
 	unsigned int timeout;
 	bool json;
 };
@@ -22,6 +23,8 @@ static const struct argp_option options[] = {
 	{ "backend", 'b', "NAME", 0, "the backend to judge (default: the best)",
 	  0 },
 	{ "json", 'j', NULL, 0, "print JSON", 0 },
+	{ "only", 'o', "TEXT", 0,
+	  "run only the operations with TEXT in their name", 0 },
 	{ "timeout", 't', "SECONDS", 0,
 	  "how long one row may take (default: 10)", 0 },
 	{ 0 }
@@ -56,6 +59,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case 'b':
 		arguments->backend = arg;
+		return 0;
+	case 'o':
+		arguments->only = arg;
 		return 0;
 	case 'j':
 		arguments->json = true;
@@ -96,9 +102,18 @@ int ummu_tool_verify(int argc, char **argv)
 	if (arguments.backend)
 		unsetenv("UMMU_MONITOR");
 	run.timeout = arguments.timeout;
+	run.only = arguments.only;
 
 	err = ummu_matrix_run(&run,
 			      isatty(STDERR_FILENO) ? show_progress : NULL);
+	if (err == -ENOENT) {
+		fprintf(stderr,
+			"ummunotify verify: no operation has '%s' in its "
+			"name\n",
+			run.only);
+		code = UMMU_EXIT_USAGE;
+		goto out;
+	}
 	if (err) {
 		if (err != -ENODEV)
 			fprintf(stderr, "ummunotify verify: %s\n",

@@ -208,12 +208,14 @@ struct matrix_result {
  * @caps:    of that monitor
  * @backend: its name
  * @timeout: seconds that a row may take
+ * @only:    run only operations with this in their name; NULL for all
  */
 struct matrix_run {
 	struct ummu_monitor_opts opts;
 	struct ummu_caps caps;
 	char backend[32];
 	unsigned int timeout;
+	const char *only;
 	struct matrix_result *results;
 	size_t count;
 	unsigned int verdicts[VERDICT_COUNT];

@@ -38,29 +38,46 @@ static void stop(int signal_number)
 	stopped_by = signal_number;
 }
 
-static size_t for_each_row(struct matrix_result *results)
+static bool is_wanted(const struct matrix_run *run,
+		      const struct matrix_operation *operation, int kind,
+		      int via)
+{
+	return (operation->kinds & ON(kind)) && (operation->vias & 1U << via) &&
+	       (!run->only || strstr(operation->name, run->only));
+}
+
+/* Name the rows that one operation has; returns how many. */
+static size_t name_rows(const struct matrix_run *run,
+			const struct matrix_operation *operation,
+			struct matrix_result *results)
+{
+	size_t count = 0;
+	int kind, via;
+
+	for (kind = 0; kind < KIND_COUNT; kind++)
+		for (via = 0; via < VIA_COUNT; via++) {
+			if (!is_wanted(run, operation, kind, via))
+				continue;
+			if (results) {
+				results[count].operation = operation;
+				results[count].kind = (enum matrix_kind)kind;
+				results[count].via = (enum matrix_via)via;
+			}
+			count++;
+		}
+	return count;
+}
+
+static size_t name_all_rows(const struct matrix_run *run,
+			    struct matrix_result *results)
 {
 	const struct matrix_operation *operation;
 	size_t family, count = 0;
-	int kind, via;
 
 	for (family = 0; family < sizeof(families) / sizeof(*families); family++)
 		for (operation = families[family]; operation->name; operation++)
-			for (kind = 0; kind < KIND_COUNT; kind++)
-				for (via = 0; via < VIA_COUNT; via++) {
-					if (!(operation->kinds & ON(kind)) ||
-					    !(operation->vias & 1U << via))
-						continue;
-					if (results) {
-						results[count]
-							.operation = operation;
-						results[count].kind =
-							(enum matrix_kind)kind;
-						results[count].via =
-							(enum matrix_via)via;
-					}
-					count++;
-				}
+			count += name_rows(run, operation,
+					   results ? results + count : NULL);
 	return count;
 }
 
@@ -200,11 +217,13 @@ static int run_rows(struct matrix_run *run, struct exchange *exchange,
 	size_t i;
 	int err;
 
-	run->count = for_each_row(NULL);
+	run->count = name_all_rows(run, NULL);
+	if (!run->count)
+		return -ENOENT;
 	run->results = calloc(run->count, sizeof(*run->results));
 	if (!run->results)
 		return -ENOMEM;
-	for_each_row(run->results);
+	name_all_rows(run, run->results);
 
 	for (i = 0; i < run->count; i++) {
 		struct matrix_result *result = &run->results[i];
@@ -246,7 +265,8 @@ static void catch_signals(sigset_t *before)
  * ummu_matrix_run - fill @run with a result for every row
  * @progress: called with the rows done and their number; NULL is allowed
  *
- * 0; -ENODEV after saying why there is no monitor; -errno.  A signal that asks
+ * 0; -ENODEV after saying why there is no monitor; -ENOENT when no operation
+ * has @run->only in its name; -errno.  A signal that asks
  * this process to end does end it, once the system's settings are restored.
  */
 int ummu_matrix_run(struct matrix_run *run, void (*progress)(size_t, size_t))
