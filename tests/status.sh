@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# status.sh - checks what `ummunotify status` and the command's frame say.
+#
+# usage: status.sh BUILD-FOLDER
+set -u
+
+tool=$(readlink -f "${1:?usage: status.sh BUILD-FOLDER}")/tools/ummunotify
+failed=0
+
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+
+# Runs the tool; NAME EXIT-STATUS PATTERN ARGUMENT...
+expect()
+{
+	local name=$1 status=$2 pattern=$3 got
+	shift 3
+	"$tool" "$@" >"$scratch/out" 2>&1
+	got=$?
+	if [ $got = "$status" ] && grep -q -- "$pattern" "$scratch/out"; then
+		echo "pass $name"
+	else
+		echo "FAIL $name: exit status $got, not $status, and no '$pattern' in"
+		cat "$scratch/out"
+		failed=1
+	fi
+}
+
+expect "version" 0 '^ummunotify [0-9]*\.[0-9]*\.[0-9]*$' --version
+expect "help names the exit codes" 0 'Exit status' --help
+expect "no command" 2 'a command is needed'
+expect "unknown command" 2 "no command 'nonsense'" nonsense
+expect "unknown option" 2 'unrecognized option' status --nonsense
+expect "unknown argument" 2 "no argument 'nonsense'" status nonsense
+for command in status verify demo bench; do
+	expect "$command --help" 0 "Usage: ummunotify $command" $command --help
+	expect "$command takes --json" 0 '--json' $command --help
+done
+
+works=0
+"$tool" status >/dev/null 2>&1 || works=$?
+expect "status" $works '^  kmod  *no ' status
+expect "status shows limits" $works 'vm.max_map_count  *[0-9]' status
+if [ $works = 0 ]; then
+	UMMU_MONITOR=none expect "UMMU_MONITOR has a say" 0 \
+		'programs get none' status
+	UMMU_MONITOR=nonsense expect "and may be wrong" 3 'none works' status
+fi
+
+"$tool" status >/dev/full 2>"$scratch/out"
+if [ $? = 3 ] && [ -s "$scratch/out" ]; then
+	echo "pass a full disk is told"
+else
+	echo "FAIL a full disk is told"
+	failed=1
+fi
+
+"$tool" status --json >"$scratch/json"
+python3 - "$scratch/json" <<'PYTHON' || failed=1
+import json
+import os
+import sys
+
+with open(sys.argv[1], encoding="utf-8") as file:
+    status = json.load(file)
+assert status["schema"] == 1
+assert status["kernel"] == os.uname().release
+backends = {backend["name"]: backend for backend in status["backends"]}
+assert set(backends) == {"kmod", "uffd"}
+for backend in backends.values():
+    assert backend["works"] or backend["reason"]
+assert not backends["kmod"]["works"]
+assert status["limits"]["vm.max_map_count"] > 0
+print("pass status --json")
+PYTHON
+exit $failed
