@@ -6,6 +6,6 @@
 #include <stddef.h>
 
 #define container_of(pointer, type, member) \
-	((type *)((char *)(pointer) - offsetof(type, member)))
+	((type *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

@@ -65,8 +65,7 @@ struct ummu_backend {
 	uint64_t (*generation)(const struct ummu_monitor *monitor);
 	int (*read)(struct ummu_monitor *monitor, struct ummu_event *events,
 		    size_t max);
-	void (*caps)(const struct ummu_monitor *monitor,
-		     struct ummu_caps *caps);
+	void (*caps)(const struct ummu_monitor *monitor, struct ummu_caps *caps);
 	void (*stats)(const struct ummu_monitor *monitor,
 		      struct ummu_monitor_stats *stats);
 };

@@ -6,14 +6,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/** mappings_count - how many mappings there are now; -errno. */
+/** ummu_mappings_count - how many mappings there are now; -errno. */
 long ummu_mappings_count(void);
 
-/** mappings_limit - vm.max_map_count; 65530 if that cannot be read. */
+/** ummu_mappings_limit - vm.max_map_count; 65530 if that cannot be read. */
 long ummu_mappings_limit(void);
 
 /**
- * mapping_extent - the run of like mappings around [*start, *last], inclusive
+ * ummu_mapping_extent - the run of like mappings around [*start, *last], inclusive
  *
  * Like: next to each other, with the same permissions and the same file or
  * none; our own registrations split a mapping into such a run.  Widens *start

@@ -45,9 +45,10 @@ static int open_named(const char *name, struct ummu_monitor **monitor_p)
 	for (size_t i = 0; i < BACKEND_COUNT; i++)
 		if (!strcmp(backends[i]->name, name))
 			return ummu_monitor_open_on(backends[i], monitor_p);
-	return ummu_explain(-EINVAL,
-			    "this library has no backend \"%.32s\"; it has \"uffd\" and \"none\"",
-			    name);
+	return ummu_explain(
+		-EINVAL,
+		"this library has no backend \"%.32s\"; it has \"uffd\" and \"none\"",
+		name);
 }
 
 int ummu_monitor_open(const struct ummu_monitor_opts *opts,
@@ -123,8 +124,7 @@ int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
 	return error;
 }
 
-void ummu_monitor_unwatch(struct ummu_monitor *monitor,
-			  struct ummu_watch *watch)
+void ummu_monitor_unwatch(struct ummu_monitor *monitor, struct ummu_watch *watch)
 {
 	if (watch)
 		monitor->backend->unwatch(monitor, watch);
@@ -166,8 +166,9 @@ int ummu_monitor_claim(struct ummu_monitor *monitor)
 {
 	/* Orders nothing else: the winner is the one who saw 0. */
 	if (__atomic_exchange_n(&monitor->claimed, 1, __ATOMIC_ACQ_REL))
-		return ummu_explain(-EBUSY,
-				    "this monitor's events have a reader already; open another monitor, they are cheap");
+		return ummu_explain(
+			-EBUSY,
+			"this monitor's events have a reader already; open another monitor, they are cheap");
 	return 0;
 }
 
@@ -176,8 +177,7 @@ void ummu_monitor_unclaim(struct ummu_monitor *monitor)
 	__atomic_store_n(&monitor->claimed, 0, __ATOMIC_RELEASE);
 }
 
-int ummu_monitor_caps(const struct ummu_monitor *monitor,
-		      struct ummu_caps *caps)
+int ummu_monitor_caps(const struct ummu_monitor *monitor, struct ummu_caps *caps)
 {
 	struct ummu_caps full = { .size = sizeof(full) };
 

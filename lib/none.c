@@ -63,8 +63,9 @@ static int none_watch(struct ummu_monitor *monitor, uint64_t start,
 	(void)start, (void)last, (void)cookie, (void)watch_p;
 	if (none_status(monitor))
 		return ummu_explain(-ECHILD, UMMU_EXPLAIN_CHILD);
-	return ummu_explain(-EOPNOTSUPP,
-			    "the backend \"none\" watches nothing: unset UMMU_MONITOR, or open another backend");
+	return ummu_explain(
+		-EOPNOTSUPP,
+		"the backend \"none\" watches nothing: unset UMMU_MONITOR, or open another backend");
 }
 
 static void none_unwatch(struct ummu_monitor *monitor, struct ummu_watch *watch)
@@ -79,8 +80,7 @@ static int none_read(struct ummu_monitor *monitor, struct ummu_event *events,
 	return none_status(monitor);
 }
 
-static void none_caps(const struct ummu_monitor *monitor,
-		      struct ummu_caps *caps)
+static void none_caps(const struct ummu_monitor *monitor, struct ummu_caps *caps)
 {
 	(void)monitor, (void)caps; /* claims nothing */
 }

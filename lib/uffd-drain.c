@@ -132,8 +132,7 @@ static void store_message(struct uffd_process *process,
 	case UFFD_EVENT_REMAP:
 		start = message->arg.remap.from;
 		last = start + message->arg.remap.len - 1;
-		ummu_watch_hit(&process->watches, start, last,
-			       UMMU_REASON_MOVE);
+		ummu_watch_hit(&process->watches, start, last, UMMU_REASON_MOVE);
 		break;
 	case UFFD_EVENT_PAGEFAULT:
 		release_fault(process, message->arg.pagefault.address);

@@ -16,11 +16,11 @@
 #include "uffd-abi.h"
 #include "uffd.h"
 
-#define EVENTS_NEEDED                                      \
+#define EVENTS_NEEDED                                           \
 	(UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMOVE | \
 	 UFFD_FEATURE_EVENT_REMAP)
 #define WATCHING_NEEDED UFFD_FEATURE_PAGEFAULT_FLAG_WP
-#define WATCHING_MORE                                             \
+#define WATCHING_MORE                                                    \
 	(UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED | \
 	 UFFD_FEATURE_WP_ASYNC)
 
@@ -64,8 +64,8 @@ static __thread bool fork_locked;
 
 static void before_fork(void)
 {
-	struct uffd_process *process =
-		__atomic_load_n(&the_process, __ATOMIC_ACQUIRE);
+	struct uffd_process *process = __atomic_load_n(&the_process,
+						       __ATOMIC_ACQUIRE);
 
 	fork_locked = process && __atomic_load_n(&process->incarnation,
 						 __ATOMIC_ACQUIRE) != 0;
@@ -125,9 +125,10 @@ static int start_reader(struct uffd_process *process)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attributes);
 	if (error)
-		return ummu_explain(-error,
-				    "could not start the reader thread (%s): raise the limit on processes (ulimit -u, pids cgroup)",
-				    strerror(error));
+		return ummu_explain(
+			-error,
+			"could not start the reader thread (%s): raise the limit on processes (ulimit -u, pids cgroup)",
+			strerror(error));
 	pthread_setname_np(thread, "ummunotify");
 	return 0;
 }
@@ -157,16 +158,20 @@ static int explain_refusal(int error)
 
 	switch (error) {
 	case ENOSYS:
-		return ummu_explain(-ENOSYS,
-				    "this kernel has no userfaultfd (CONFIG_USERFAULTFD)%s",
-				    filter);
+		return ummu_explain(
+			-ENOSYS,
+			"this kernel has no userfaultfd (CONFIG_USERFAULTFD)%s",
+			filter);
 	case EPERM:
-		return ummu_explain(-EPERM, "userfaultfd is forbidden here%s",
-				    *filter ? filter :
-					      " by a security module, or by vm.unprivileged_userfaultfd=0 on a kernel before 5.11");
+		return ummu_explain(
+			-EPERM, "userfaultfd is forbidden here%s",
+			*filter ?
+				filter :
+				" by a security module, or by vm.unprivileged_userfaultfd=0 on a kernel before 5.11");
 	case EMFILE:
-		return ummu_explain(-EMFILE,
-				    "no descriptor left for userfaultfd: raise ulimit -n");
+		return ummu_explain(
+			-EMFILE,
+			"no descriptor left for userfaultfd: raise ulimit -n");
 	default:
 		return ummu_explain(-error, "userfaultfd: %s%s",
 				    strerror(error), filter);
@@ -214,8 +219,9 @@ static int open_uffd(bool *any_file)
 		return error;
 	if ((offered & EVENTS_NEEDED) != EVENTS_NEEDED ||
 	    !(offered & WATCHING_NEEDED))
-		return ummu_explain(-EOPNOTSUPP,
-				    "this kernel's userfaultfd has no write-protect mode or no unmap events (needs 5.7, on x86-64 or arm64)");
+		return ummu_explain(
+			-EOPNOTSUPP,
+			"this kernel's userfaultfd has no write-protect mode or no unmap events (needs 5.7, on x86-64 or arm64)");
 	fd = new_uffd();
 	if (fd < 0)
 		return fd;
@@ -274,8 +280,9 @@ static int process_memory(struct uffd_process **process_p)
 	if (!process) {
 		mine = ummu_wipe_alloc(process_bytes());
 		if (!mine)
-			return ummu_explain(-errno,
-					    "no page that a fork wipes (MADV_WIPEONFORK, Linux 4.14): %m");
+			return ummu_explain(
+				-errno,
+				"no page that a fork wipes (MADV_WIPEONFORK, Linux 4.14): %m");
 		/* One of several first callers wins; pairs with the loads. */
 		if (__atomic_compare_exchange_n(&the_process, &process, mine,
 						false, __ATOMIC_ACQ_REL,
@@ -299,8 +306,9 @@ int ummu_uffd_process_get(struct uffd_process **process_p)
 	if (!process->incarnation)
 		error = open_process(process);
 	else if (__atomic_load_n(&process->failed, __ATOMIC_ACQUIRE))
-		error = ummu_explain(-EBADF,
-				     "this process's userfaultfd was closed by somebody (a closefrom() call?); it cannot be had again before a restart");
+		error = ummu_explain(
+			-EBADF,
+			"this process's userfaultfd was closed by somebody (a closefrom() call?); it cannot be had again before a restart");
 	pthread_mutex_unlock(&process->opening);
 	if (!error)
 		*process_p = process;

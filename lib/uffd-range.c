@@ -125,8 +125,8 @@ static bool register_widened(struct uffd_process *process,
 		return false;
 	if (!known) {
 		process->recent[process->recent_next] = whole;
-		process->recent_next =
-			(process->recent_next + 1) % UFFD_RECENT_EXTENTS;
+		process->recent_next = (process->recent_next + 1) %
+				       UFFD_RECENT_EXTENTS;
 	}
 	__atomic_fetch_add(&process->widened, 1, __ATOMIC_RELAXED);
 	*extent = whole;
@@ -163,24 +163,28 @@ static int explain_register(int error, const struct uffd_process *process,
 				    range);
 	switch (error) {
 	case EBUSY:
-		return ummu_explain(-EBUSY,
-				    "another userfaultfd owns part of %s (the application's, or a second copy of this library)",
-				    range);
+		return ummu_explain(
+			-EBUSY,
+			"another userfaultfd owns part of %s (the application's, or a second copy of this library)",
+			range);
 	case EPERM:
-		return ummu_explain(-EPERM,
-				    "%s is a shared mapping of a file opened read-only, which userfaultfd cannot watch",
-				    range);
+		return ummu_explain(
+			-EPERM,
+			"%s is a shared mapping of a file opened read-only, which userfaultfd cannot watch",
+			range);
 	case ENOMEM:
-		return ummu_explain(-ENOMEM,
-				    "too many mappings to watch %s: raise the sysctl vm.max_map_count",
-				    range);
+		return ummu_explain(
+			-ENOMEM,
+			"too many mappings to watch %s: raise the sysctl vm.max_map_count",
+			range);
 	case EINVAL:
-		return ummu_explain(-EOPNOTSUPP,
-				    "userfaultfd cannot watch this kind of mapping at %s%s",
-				    range,
-				    process->any_file ?
-					    "" :
-					    "; file mappings and SysV shared memory need Linux 6.7");
+		return ummu_explain(
+			-EOPNOTSUPP,
+			"userfaultfd cannot watch this kind of mapping at %s%s",
+			range,
+			process->any_file ?
+				"" :
+				"; file mappings and SysV shared memory need Linux 6.7");
 	default:
 		return ummu_explain(-error, "UFFDIO_REGISTER of %s: %m", range);
 	}
@@ -223,8 +227,7 @@ void ummu_uffd_uncover(struct uffd_process *process, struct watch *watch)
 
 	if (watch->spent)
 		return; /* its mapping may be gone, and another's lie there */
-	node = ummu_interval_first(&process->watches, extent.start,
-				   extent.last);
+	node = ummu_interval_first(&process->watches, extent.start, extent.last);
 	if (node == &watch->range)
 		node = ummu_interval_next(node, extent.start, extent.last);
 	if (node) {

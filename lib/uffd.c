@@ -23,7 +23,7 @@ struct uffd_monitor {
 
 static struct uffd_monitor *of(const struct ummu_monitor *monitor)
 {
-	return container_of((uintptr_t)monitor, struct uffd_monitor, base);
+	return container_of(monitor, struct uffd_monitor, base);
 }
 
 static bool in_child(const struct uffd_monitor *monitor)
@@ -40,8 +40,9 @@ static int uffd_status(const struct ummu_monitor *base)
 	if (in_child(monitor))
 		return ummu_explain(-ECHILD, UMMU_EXPLAIN_CHILD);
 	if (__atomic_load_n(&monitor->process->failed, __ATOMIC_ACQUIRE))
-		return ummu_explain(-EBADF,
-				    "somebody closed this library's userfaultfd: every watch is invalid");
+		return ummu_explain(
+			-EBADF,
+			"somebody closed this library's userfaultfd: every watch is invalid");
 	return 0;
 }
 
@@ -81,7 +82,8 @@ static void end_watches(struct uffd_monitor *monitor)
 	struct uffd_guard guard;
 	struct watch *watch;
 
-	LIST_FOREACH(watch, &monitor->queue.watches, member) {
+	LIST_FOREACH(watch, &monitor->queue.watches, member)
+	{
 		ummu_uffd_lock(process, &guard);
 		if (!watch->spent) {
 			ummu_interval_remove(&process->watches, &watch->range);
@@ -114,8 +116,9 @@ static int arm_and_cover(struct uffd_monitor *monitor, struct watch *watch,
 	int error;
 
 	if (ummu_uffd_in_grace(process, watch->range.start, watch->range.last))
-		return ummu_explain(-EAGAIN,
-				    "the range was given back with madvise() a moment ago: use it uncached this time");
+		return ummu_explain(
+			-EAGAIN,
+			"the range was given back with madvise() a moment ago: use it uncached this time");
 	if (!ummu_watch_arm(&process->watches, &monitor->queue, watch, spare))
 		return -ENOBUFS;
 	error = ummu_uffd_cover(process, watch);
@@ -156,8 +159,9 @@ static int uffd_watch(struct ummu_monitor *base, uint64_t start, uint64_t last,
 		return error;
 	/* What is in flight over these addresses now would only spend it. */
 	if (!ummu_uffd_settle(monitor->process))
-		return ummu_explain(-EAGAIN,
-				    "invalidations keep coming: use the memory uncached this time");
+		return ummu_explain(
+			-EAGAIN,
+			"invalidations keep coming: use the memory uncached this time");
 	watch = calloc(1, sizeof(*watch));
 	if (!watch)
 		return ummu_explain(-ENOMEM, "no memory for a watch");

@@ -100,7 +100,7 @@ struct uffd_guard {
 
 /* uffd-process.c: opening it, locking it, the reader thread. */
 
-/** uffd_process_get - the shared state, opened if need be; -errno, explained. */
+/** ummu_uffd_process_get - the shared state, opened if need be; -errno, explained. */
 int ummu_uffd_process_get(struct uffd_process **process_p);
 void ummu_uffd_lock(struct uffd_process *process, struct uffd_guard *guard);
 void ummu_uffd_unlock(struct uffd_process *process,
@@ -116,27 +116,27 @@ enum uffd_probe {
 
 enum uffd_probe ummu_uffd_probe(int fd);
 
-/** uffd_drain - read and store what is there; under the lock; returns how many. */
+/** ummu_uffd_drain - read and store what is there; under the lock; returns how many. */
 int ummu_uffd_drain(struct uffd_process *process);
 
-/** uffd_settle - without the lock; false if it took too long or has failed. */
+/** ummu_uffd_settle - without the lock; false if it took too long or has failed. */
 bool ummu_uffd_settle(struct uffd_process *process);
 
-/** uffd_in_grace - was the range given back a moment ago?  Under the lock. */
+/** ummu_uffd_in_grace - was the range given back a moment ago?  Under the lock. */
 bool ummu_uffd_in_grace(const struct uffd_process *process, uint64_t start,
 			uint64_t last);
 
 /* uffd-range.c: telling the kernel which ranges to report. */
 
-/** uffd_cover - have [range] of an armed watch reported; under the lock. */
+/** ummu_uffd_cover - have [range] of an armed watch reported; under the lock. */
 int ummu_uffd_cover(struct uffd_process *process, struct watch *watch);
 
-/** uffd_uncover - it was disarmed: give up what no other watch needs. */
+/** ummu_uffd_uncover - it was disarmed: give up what no other watch needs. */
 void ummu_uffd_uncover(struct uffd_process *process, struct watch *watch);
 
 /* uffd-selftest.c */
 
-/** uffd_selftest - does this kernel order its steps as PROBE needs? */
+/** ummu_uffd_selftest - does this kernel order its steps as PROBE needs? */
 int ummu_uffd_selftest(int fd);
 
 #endif

@@ -77,8 +77,9 @@ int ummu_watch_queue_init(struct watch_queue *queue)
 	int error;
 
 	if (!chunk)
-		return ummu_explain(-ENOMEM,
-				    "no memory for a monitor's state words (MADV_WIPEONFORK needs Linux 4.14)");
+		return ummu_explain(
+			-ENOMEM,
+			"no memory for a monitor's state words (MADV_WIPEONFORK needs Linux 4.14)");
 	queue->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (queue->event_fd < 0) {
 		error = ummu_explain(-errno, "eventfd: %m");
@@ -111,8 +112,7 @@ void ummu_watch_queue_destroy(struct watch_queue *queue)
 	close(queue->event_fd);
 }
 
-static uint64_t *take_word(struct watch_queue *queue,
-			   struct watch_chunk **spare)
+static uint64_t *take_word(struct watch_queue *queue, struct watch_chunk **spare)
 {
 	struct watch_chunk *chunk = queue->chunks;
 	uint64_t *word = queue->free_word;

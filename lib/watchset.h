@@ -69,13 +69,13 @@ struct watch_queue {
 	uint64_t live, hit, read;
 };
 
-/** watch_queue_init - 0 or -errno; allocates, so called without the lock. */
+/** ummu_watch_queue_init - 0 or -errno; allocates, so called without the lock. */
 int ummu_watch_queue_init(struct watch_queue *queue);
 
-/** watch_queue_destroy - frees every watch as well; called without the lock. */
+/** ummu_watch_queue_destroy - frees every watch as well; called without the lock. */
 void ummu_watch_queue_destroy(struct watch_queue *queue);
 
-/** watch_chunk_new - room for more words, or NULL; called without the lock. */
+/** ummu_watch_chunk_new - room for more words, or NULL; called without the lock. */
 struct watch_chunk *ummu_watch_chunk_new(void);
 void ummu_watch_chunk_free(struct watch_chunk *chunk);
 
@@ -89,14 +89,14 @@ void ummu_watch_chunk_free(struct watch_chunk *chunk);
 bool ummu_watch_arm(struct ummu_interval_tree *tree, struct watch_queue *queue,
 		    struct watch *watch, struct watch_chunk **spare);
 
-/** watch_disarm - take @watch out of everything; the caller frees it later. */
+/** ummu_watch_disarm - take @watch out of everything; the caller frees it later. */
 void ummu_watch_disarm(struct ummu_interval_tree *tree, struct watch *watch);
 
-/** watch_hit - [start, last] was invalidated: spend every watch it touches. */
+/** ummu_watch_hit - [start, last] was invalidated: spend every watch it touches. */
 void ummu_watch_hit(struct ummu_interval_tree *tree, uint64_t start,
 		    uint64_t last, enum ummu_reason reason);
 
-/** watch_take - move up to @max events out of the queue; returns how many. */
+/** ummu_watch_take - move up to @max events out of the queue; returns how many. */
 int ummu_watch_take(struct watch_queue *queue, struct ummu_event *events,
 		    size_t max);
 

@@ -242,9 +242,9 @@ uint64_t ummu_monitor_generation(const struct ummu_monitor *monitor);
 
 /** Why a watch was hit; informational, it differs between kernels. */
 enum ummu_reason {
-	UMMU_REASON_UNMAP = 1,	/* the addresses were unmapped or mapped over */
-	UMMU_REASON_CLEAR = 2,	/* the pages were given back, the mapping stays */
-	UMMU_REASON_MOVE = 3,	/* the mapping moved to another address */
+	UMMU_REASON_UNMAP = 1, /* the addresses were unmapped or mapped over */
+	UMMU_REASON_CLEAR = 2, /* the pages were given back, the mapping stays */
+	UMMU_REASON_MOVE = 3,  /* the mapping moved to another address */
 	UMMU_REASON_FAILED = 4, /* the monitor failed; nothing is known any more */
 };
 
@@ -292,42 +292,42 @@ void ummu_monitor_unclaim(struct ummu_monitor *monitor);
 /** Ways in which pages leave; the rows of the operation matrix. */
 enum ummu_operation {
 	UMMU_OP_MUNMAP,
-	UMMU_OP_MAP_FIXED,	    /* mmap() over the range */
+	UMMU_OP_MAP_FIXED, /* mmap() over the range */
 	UMMU_OP_MREMAP_MOVE,
 	UMMU_OP_MREMAP_SHRINK,
 	UMMU_OP_MREMAP_DONTUNMAP,
-	UMMU_OP_MREMAP_ONTO,	    /* another mapping is moved onto the range */
+	UMMU_OP_MREMAP_ONTO, /* another mapping is moved onto the range */
 	UMMU_OP_BRK,
 	UMMU_OP_MADV_DONTNEED,
 	UMMU_OP_MADV_DONTNEED_LOCKED,
 	UMMU_OP_MADV_REMOVE,
 	UMMU_OP_MADV_FREE,
 	UMMU_OP_MADV_GUARD,
-	UMMU_OP_PROCESS_MADVISE,    /* by another process */
-	UMMU_OP_PUNCH_HOLE,	    /* fallocate(), by any process */
-	UMMU_OP_FTRUNCATE,	    /* by any process */
+	UMMU_OP_PROCESS_MADVISE, /* by another process */
+	UMMU_OP_PUNCH_HOLE,	 /* fallocate(), by any process */
+	UMMU_OP_FTRUNCATE,	 /* by any process */
 	UMMU_OP_SHMDT,
-	UMMU_OP_SHM_REMAP,	    /* shmat(SHM_REMAP) over the range */
+	UMMU_OP_SHM_REMAP, /* shmat(SHM_REMAP) over the range */
 	UMMU_OP_REMAP_FILE_PAGES,
 	UMMU_OP_UFFDIO_MOVE,
-	UMMU_OP_COLLAPSE,	    /* MADV_COLLAPSE, khugepaged */
+	UMMU_OP_COLLAPSE, /* MADV_COLLAPSE, khugepaged */
 	UMMU_OP_COUNT
 };
 
 enum ummu_claim {
-	UMMU_CLAIM_NONE = 0,	/* the backend cannot see it */
-	UMMU_CLAIM_CAUGHT = 1,	/* G1 and G2 hold */
-	UMMU_CLAIM_EARLY = 2,	/* G1 holds; the report comes before the pages
+	UMMU_CLAIM_NONE = 0,   /* the backend cannot see it */
+	UMMU_CLAIM_CAUGHT = 1, /* G1 and G2 hold */
+	UMMU_CLAIM_EARLY = 2,  /* G1 holds; the report comes before the pages
 				 * go, so a registration of that very range made
 				 * in between can stay stale */
 };
 
 /** Whole-backend properties, in struct ummu_caps. */
 enum ummu_caps_flags {
-	UMMU_CAPS_EXACT = 1 << 0,     /* watches may cover memory nobody asked
+	UMMU_CAPS_EXACT = 1 << 0,    /* watches may cover memory nobody asked
 				       * for: a cache may merge and widen */
-	UMMU_CAPS_ONE_LOAD = 1 << 1,  /* the inline checks make no system call */
-	UMMU_CAPS_ANY_FILE = 1 << 2,  /* file mappings and SysV shared memory can
+	UMMU_CAPS_ONE_LOAD = 1 << 1, /* the inline checks make no system call */
+	UMMU_CAPS_ANY_FILE = 1 << 2, /* file mappings and SysV shared memory can
 				       * be watched, not just anonymous memory,
 				       * memfd and hugetlb */
 };
@@ -366,12 +366,12 @@ struct ummu_monitor_stats {
 	uint64_t invalidations; /* watches hit */
 	uint64_t events_read;	/* through ummu_monitor_read() */
 
-	uint64_t kernel_events;	 /* messages read from the kernel */
+	uint64_t kernel_events;	    /* messages read from the kernel */
 	uint64_t drained_by_lookup; /* of those, read by a thread that was
 				     * checking and not by the reader thread */
 	uint64_t probes_in_flight;  /* probes that found an event in flight */
-	uint64_t unsettled;	 /* checks that gave up and said "invalid" */
-	uint64_t widened;	 /* watches that registered their whole mapping */
+	uint64_t unsettled;	    /* checks that gave up and said "invalid" */
+	uint64_t widened; /* watches that registered their whole mapping */
 };
 
 /** ummu_monitor_stats - fill @stats; -EINVAL if its size is too small. */

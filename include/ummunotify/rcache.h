@@ -172,17 +172,17 @@ struct ummu_rcache_stats {
 	uint64_t misses;	/* gets that registered, or waited for it */
 	uint64_t registrations; /* successful reg() calls */
 	uint64_t deregistrations;
-	uint64_t uncached;	/* regions handed out with cached = false */
-	uint64_t retries;	/* registrations undone: memory moved meanwhile */
-	uint64_t evictions;	/* idle regions that left to make room */
+	uint64_t uncached;  /* regions handed out with cached = false */
+	uint64_t retries;   /* registrations undone: memory moved meanwhile */
+	uint64_t evictions; /* idle regions that left to make room */
 	uint64_t invalidated_unmap; /* regions that left, by enum ummu_reason */
 	uint64_t invalidated_clear;
 	uint64_t invalidated_move;
 	uint64_t invalidated_other; /* found by a lookup, or by request */
-	uint64_t regions;	/* kept now */
-	uint64_t bytes;		/* kept now */
-	uint64_t pinned_bytes;	/* registered now, also retired and uncached */
-	uint64_t reg_ns;	/* time spent in reg(), in nanoseconds */
+	uint64_t regions;	    /* kept now */
+	uint64_t bytes;		    /* kept now */
+	uint64_t pinned_bytes; /* registered now, also retired and uncached */
+	uint64_t reg_ns;       /* time spent in reg(), in nanoseconds */
 };
 
 /** ummu_rcache_stats - fill @stats; -EINVAL if its size is too small. */
