@@ -203,7 +203,16 @@ static int dontneed_neighbour(struct matrix_row *row)
 
 const struct matrix_operation ummu_quiet_operations[] = {
 	QUIET("fork, child writes", BY_LIBC, NULL, child_writes),
-	QUIET("fork, parent writes", BY_LIBC, NULL, parent_writes),
+	{
+		/* a copy is made of a page that is not pinned */
+		.name = "fork, parent writes",
+		.class = NO_CLASS,
+		.quiet = true,
+		.needs_pin = true,
+		.kinds = ON_EVERY,
+		.vias = BY_LIBC,
+		.run = parent_writes,
+	},
 	QUIET("fork, child unmaps", BY_BOTH, NULL, child_unmaps),
 	QUIET("fork, child gives back", BY_BOTH, NULL, child_gives_back),
 	QUIET("mprotect READ", BY_BOTH, NULL, protect_from_writes),
