@@ -120,6 +120,22 @@ fi
 check "nobody: rows" python3 "$here/verify-rows.py" \
 	"$scratch/nobody.json" --rows 40 --caught 30
 
+# And it has to be able to fail.
+verify_overclaimed()
+{
+	LD_PRELOAD=$scratch/overclaim.so "$tool" verify --only shmdt
+	[ $? = 1 ]
+}
+
+# The sanitizers' run-time libraries want to be the first that are loaded.
+if ! nm "$build/tools/ummunotify" | grep -q __asan_init; then
+	${CC:-cc} -shared -fPIC -I "$here/../include" \
+		-o "$scratch/overclaim.so" "$here/verify-overclaim.c"
+	check "what is claimed and missed is exit status 1" verify_overclaimed
+fi
+check "a row that crashes or hangs is exit status 1" \
+	python3 "$here/verify-crash.py" "$tool"
+
 (cd / && "$tool" verify --backend none --json) >"$scratch/none.json"
 check "backend none: watches nothing, breaks nothing" [ $? = 0 ]
 "$tool" verify --backend nonsense >/dev/null 2>&1
