@@ -114,11 +114,13 @@ int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
 	uint64_t start, last;
 	int error;
 
-	if (!whole_pages(addr, length, &start, &last))
-		return ummu_explain(-EINVAL,
-				    "the range at %p of %zu bytes is empty or wraps",
-				    addr, length);
-	error = monitor->backend->watch(monitor, start, last, cookie, watch_p);
+	if (whole_pages(addr, length, &start, &last))
+		error = monitor->backend->watch(monitor, start, last, cookie,
+						watch_p);
+	else
+		error = ummu_explain(-EINVAL,
+				     "the range at %p of %zu bytes is empty or wraps",
+				     addr, length);
 	__atomic_fetch_add(error ? &monitor->refused : &monitor->watched, 1,
 			   __ATOMIC_RELAXED);
 	return error;
