@@ -10,6 +10,7 @@
  * cc embed-cache.c $(pkg-config --cflags --libs libummunotify-uring liburing)
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@
 
 #define HALF (256 * 1024)
 
-static void check(int error, const char *what)
+static void check(const char *what, int error)
 {
 	if (error >= 0)
 		return;
@@ -36,9 +37,9 @@ static void read_fixed(struct io_uring *ring, int fd, off_t offset, void *to,
 
 	io_uring_prep_read_fixed(io_uring_get_sqe(ring), fd, to, HALF,
 				 (uint64_t)offset, (int)slot);
-	check(io_uring_submit_and_wait(ring, 1), "submit");
-	check(io_uring_wait_cqe(ring, &cqe), "wait");
-	check(cqe->res == HALF ? 0 : -EIO, "read");
+	check("submit", io_uring_submit_and_wait(ring, 1));
+	check("wait", io_uring_wait_cqe(ring, &cqe));
+	check("read", cqe->res == HALF ? 0 : -EIO);
 	io_uring_cqe_seen(ring, cqe);
 }
 
@@ -51,17 +52,17 @@ static struct ummu_rcache *cache;    /* keeps them, while they are right */
 
 static void cache_open(struct io_uring *ring)
 {
-	check(ummu_monitor_open(NULL, &monitor), "monitor");
-	check(ummu_pin_uring_create(ring, 64, &pin), "pinner");
-	check(ummu_rcache_create(monitor, &ummu_pin_uring_ops, pin, NULL,
-				 &cache), "cache");
+	check("monitor", ummu_monitor_open(NULL, &monitor));
+	check("pinner", ummu_pin_uring_create(ring, 64, &pin));
+	check("cache", ummu_rcache_create(monitor, &ummu_pin_uring_ops, pin,
+					  NULL, &cache));
 }
 
 static void cached_read(struct io_uring *ring, int fd, off_t offset, void *to)
 {
 	struct ummu_region *region;
 
-	check(ummu_rcache_get(cache, to, HALF, 0, &region), "get");
+	check("get", ummu_rcache_get(cache, to, HALF, 0, &region));
 	read_fixed(ring, fd, offset, to, region->handle.number);
 	ummu_rcache_put(cache, region);
 }
@@ -80,12 +81,12 @@ static int make_file(void)
 	static char contents[2 * HALF];
 	int fd = mkstemp(name);
 
-	check(fd < 0 ? -errno : 0, "mkstemp");
+	check("mkstemp", fd < 0 ? -errno : 0);
 	unlink(name);
 	memset(contents, 'a', HALF);
 	memset(contents + HALF, 'b', HALF);
 	if (write(fd, contents, sizeof(contents)) != sizeof(contents))
-		check(-EIO, "write");
+		check("write", -EIO);
 	return fd;
 }
 
@@ -96,7 +97,7 @@ static char *map_at(void *where)
 				    (where ? MAP_FIXED_NOREPLACE : 0),
 			    -1, 0);
 
-	check(buffer == MAP_FAILED ? -errno : 0, "mmap");
+	check("mmap", buffer == MAP_FAILED ? -errno : 0);
 	return buffer;
 }
 
@@ -119,7 +120,7 @@ int main(void)
 	char *buffer;
 	int fd = make_file();
 
-	check(io_uring_queue_init(8, &ring, 0), "io_uring");
+	check("io_uring", io_uring_queue_init(8, &ring, 0));
 	cache_open(&ring);
 
 	buffer = map_at(NULL);

@@ -64,8 +64,8 @@ int main(void)
 		return 1;
 	}
 	printf("event: cookie %" PRIu64 ", bytes %" PRIu64 " to %" PRIu64
-	       " were %s\n", event.cookie,
-	       event.hint_start - (uintptr_t)buffer,
+	       " were %s\n",
+	       event.cookie, event.hint_start - (uintptr_t)buffer,
 	       event.hint_end - (uintptr_t)buffer, reason_name(event.reason));
 
 	ummu_monitor_unwatch(monitor, watch);

@@ -177,8 +177,8 @@ int ummu_pin_uring_create(struct io_uring *ring, unsigned int slots,
 	}
 	pin->ring = ring;
 	pin->process = getpid();
-	if (ring->flags & (IORING_SETUP_SINGLE_ISSUER |
-			   IORING_SETUP_DEFER_TASKRUN))
+	if (ring->flags &
+	    (IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN))
 		pin->owner = gettid();
 	pthread_mutex_init(&pin->lock, NULL);
 	while (slots--) /* the lowest number on top */

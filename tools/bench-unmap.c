@@ -51,8 +51,8 @@ static int watch(struct unmap_bench *b, void *addr, struct ummu_watch **watch_p)
 	for (tries = 0; tries < 10 && ret == -EAGAIN; tries++) {
 		if (tries)
 			nanosleep(&b->grace, NULL);
-		ret = ummu_monitor_watch(b->monitor, addr, BENCH_RANGE_BYTES,
-					 0, watch_p);
+		ret = ummu_monitor_watch(b->monitor, addr, BENCH_RANGE_BYTES, 0,
+					 watch_p);
 	}
 	if (ret)
 		bench_say("%s", ummu_monitor_explain());
@@ -128,24 +128,48 @@ static void run_madvise(void *context, unsigned int thread, unsigned int ops)
 }
 
 static struct bench_case munmap_cases[] = {
-	{ .name = "munmap", .threads = 1, .ops = BENCH_RANGES,
-	  .prepare = prepare_bare, .run = run_munmap, .finish = finish_bare },
-	{ .name = "munmap, other memory watched", .against = "munmap",
-	  .threads = 1, .ops = BENCH_RANGES, .prepare = prepare_elsewhere,
-	  .run = run_munmap, .finish = finish_elsewhere },
-	{ .name = "munmap, watched", .against = "munmap", .threads = 1,
-	  .ops = BENCH_RANGES, .prepare = prepare_watched, .run = run_munmap,
+	{ .name = "munmap",
+	  .threads = 1,
+	  .ops = BENCH_RANGES,
+	  .prepare = prepare_bare,
+	  .run = run_munmap,
+	  .finish = finish_bare },
+	{ .name = "munmap, other memory watched",
+	  .against = "munmap",
+	  .threads = 1,
+	  .ops = BENCH_RANGES,
+	  .prepare = prepare_elsewhere,
+	  .run = run_munmap,
+	  .finish = finish_elsewhere },
+	{ .name = "munmap, watched",
+	  .against = "munmap",
+	  .threads = 1,
+	  .ops = BENCH_RANGES,
+	  .prepare = prepare_watched,
+	  .run = run_munmap,
 	  .finish = finish_watched },
 };
 
 static struct bench_case madvise_cases[] = {
-	{ .name = "madvise", .threads = 1, .ops = BENCH_RANGES,
-	  .prepare = prepare_bare, .run = run_madvise, .finish = finish_bare },
-	{ .name = "madvise, other memory watched", .against = "madvise",
-	  .threads = 1, .ops = BENCH_RANGES, .prepare = prepare_elsewhere,
-	  .run = run_madvise, .finish = finish_elsewhere },
-	{ .name = "madvise, watched", .against = "madvise", .threads = 1,
-	  .ops = BENCH_RANGES, .prepare = prepare_watched, .run = run_madvise,
+	{ .name = "madvise",
+	  .threads = 1,
+	  .ops = BENCH_RANGES,
+	  .prepare = prepare_bare,
+	  .run = run_madvise,
+	  .finish = finish_bare },
+	{ .name = "madvise, other memory watched",
+	  .against = "madvise",
+	  .threads = 1,
+	  .ops = BENCH_RANGES,
+	  .prepare = prepare_elsewhere,
+	  .run = run_madvise,
+	  .finish = finish_elsewhere },
+	{ .name = "madvise, watched",
+	  .against = "madvise",
+	  .threads = 1,
+	  .ops = BENCH_RANGES,
+	  .prepare = prepare_watched,
+	  .run = run_madvise,
 	  .finish = finish_watched },
 };
 

@@ -3,6 +3,7 @@
  * bench.c - `ummunotify bench`: what the monitor and the cache cost.
  */
 #include <argp.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -120,13 +121,10 @@ static struct json_object *case_json(const struct bench_group *group,
 			       json_object_new_int((int)one->threads));
 	json_object_object_add(row, "median_ns",
 			       json_object_new_double(one->median));
-	json_object_object_add(row, "p10_ns",
-			       json_object_new_double(one->p10));
-	json_object_object_add(row, "p90_ns",
-			       json_object_new_double(one->p90));
+	json_object_object_add(row, "p10_ns", json_object_new_double(one->p10));
+	json_object_object_add(row, "p90_ns", json_object_new_double(one->p90));
 	json_object_object_add(row, "against",
-			       bare ? json_object_new_string(bare->name) :
-				      NULL);
+			       bare ? json_object_new_string(bare->name) : NULL);
 	json_object_object_add(row, "ratio",
 			       bare ? json_object_new_double(one->median /
 							     bare->median) :
@@ -141,9 +139,9 @@ static struct json_object *rows_json(void)
 
 	for (i = 0; i < GROUPS; i++)
 		for (j = 0; j < groups[i]->count; j++)
-			json_object_array_add(
-				rows,
-				case_json(groups[i], &groups[i]->cases[j]));
+			json_object_array_add(rows,
+					      case_json(groups[i],
+							&groups[i]->cases[j]));
 	return rows;
 }
 
@@ -153,13 +151,16 @@ static int find_backend(char *name, size_t size)
 	int ret = ummu_monitor_open(NULL, &monitor);
 
 	if (ret) {
-		bench_say("no monitor works here: %s",
-			  ummu_monitor_explain());
+		bench_say("no monitor works here: %s", ummu_monitor_explain());
 		return ret;
 	}
 	snprintf(name, size, "%s", ummu_monitor_backend(monitor));
 	ummu_monitor_close(monitor);
-	return 0;
+	if (strcmp(name, "none"))
+		return 0;
+	bench_say("the backend \"none\" watches nothing that could be "
+		  "measured; unset UMMU_MONITOR");
+	return -EOPNOTSUPP;
 }
 
 static int finish_json(const char *backend, unsigned int rounds)
@@ -193,8 +194,8 @@ int ummu_tool_bench(int argc, char **argv)
 		return UMMU_EXIT_CANNOT;
 	if (!arguments.json)
 		printf("backend %s, %u samples, nanoseconds an operation\n"
-		       "%38s%9s  %18s  ratio to the bare operation\n", backend,
-		       rounds, "", "median", "p10 -     p90");
+		       "%38s%9s  %18s  ratio to the bare operation\n",
+		       backend, rounds, "", "median", "p10 -     p90");
 	for (i = 0; i < GROUPS; i++) {
 		if (groups[i]->measure(groups[i], rounds))
 			return UMMU_EXIT_CANNOT;

@@ -11,7 +11,7 @@
 
 #include <ummunotify/rcache.h>
 
-#define BENCH_RANGES 64		    /* mappings that a case works on */
+#define BENCH_RANGES 64		      /* mappings that a case works on */
 #define BENCH_RANGE_BYTES (64 * 1024) /* each */
 
 void bench_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -83,7 +83,7 @@ struct bench_group {
 	int (*measure)(struct bench_group *group, unsigned int rounds);
 };
 
-extern struct bench_group bench_check;	/* bench-monitor.c */
+extern struct bench_group bench_check; /* bench-monitor.c */
 extern struct bench_group bench_watch;
 extern struct bench_group bench_cache;	/* bench-cache.c */
 extern struct bench_group bench_munmap; /* bench-unmap.c */

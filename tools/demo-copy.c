@@ -112,7 +112,8 @@ static int grip_buffer(struct demo_copy *copy, struct lane *lane, void *buffer)
 	if (ret)
 		demo_say("cannot register a buffer: %s%s", strerror(-ret),
 			 ret == -ENOMEM ? "; is the limit on locked memory "
-					  "(`ulimit -l') below 4 MiB?" : "");
+					  "(`ulimit -l') below 4 MiB?" :
+					  "");
 	lane->gripped = !ret;
 	return ret;
 }
@@ -131,15 +132,16 @@ static void queue(struct demo_copy *copy, struct lane *lane)
 	uint32_t left = lane->length - lane->done;
 
 	if (lane->step == LANE_READ)
-		io_uring_prep_read_fixed(
-			sqe, copy->input->direct_fd, lane->in + lane->done,
-			left, demo_offset(copy->input, lane->block) + lane->done,
-			(int)lane->grip.slot);
+		io_uring_prep_read_fixed(sqe, copy->input->direct_fd,
+					 lane->in + lane->done, left,
+					 demo_offset(copy->input, lane->block) +
+						 lane->done,
+					 (int)lane->grip.slot);
 	else
-		io_uring_prep_write_fixed(
-			sqe, copy->out_fd, lane->out + lane->done, left,
-			lane->block * DEMO_BLOCK + lane->done,
-			(int)lane->grip.slot);
+		io_uring_prep_write_fixed(sqe, copy->out_fd,
+					  lane->out + lane->done, left,
+					  lane->block * DEMO_BLOCK + lane->done,
+					  (int)lane->grip.slot);
 	io_uring_sqe_set_data(sqe, lane);
 	copy->in_flight++;
 }
@@ -191,8 +193,9 @@ static int finish_block(struct demo_copy *copy, struct lane *lane)
 
 static int io_failed(struct demo_copy *copy, struct lane *lane, int error)
 {
-	demo_say("%s: %s", lane->step == LANE_READ ? copy->input->path :
-						     "writing the copy",
+	demo_say("%s: %s",
+		 lane->step == LANE_READ ? copy->input->path :
+					   "writing the copy",
 		 strerror(-error));
 	return error;
 }

@@ -19,8 +19,7 @@ static uint64_t scramble(uint64_t x)
 	return x ^ (x >> 31);
 }
 
-void demo_transform(const void *in, void *out, uint32_t length,
-		    uint64_t block)
+void demo_transform(const void *in, void *out, uint32_t length, uint64_t block)
 {
 	const unsigned char *from = in;
 	unsigned char *to = out;
@@ -89,8 +88,7 @@ int demo_plain_copy(const struct demo_input *input, int fd)
 	for (block = 0; block < total && !ret; block++) {
 		uint32_t length = demo_length(input, block);
 
-		ret = read_all(input->fd, in, length,
-			       demo_offset(input, block));
+		ret = read_all(input->fd, in, length, demo_offset(input, block));
 		if (ret) {
 			demo_say("reading %s: %s", input->path, strerror(-ret));
 			break;
@@ -126,8 +124,7 @@ static int find_block(uint64_t blocks, int right_fd, const void *found,
 	return 0;
 }
 
-int demo_compare(uint64_t blocks, int right_fd, int fd,
-		 struct demo_wrong *wrong)
+int demo_compare(uint64_t blocks, int right_fd, int fd, struct demo_wrong *wrong)
 {
 	unsigned char *right = malloc(2 * DEMO_BLOCK);
 	unsigned char *found = right + DEMO_BLOCK;

@@ -45,7 +45,8 @@ void demo_progress(const char *what, uint64_t done, uint64_t total)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	if (!isatty(STDERR_FILENO) ||
 	    (now.tv_sec - last.tv_sec) * 1000 +
-			    (now.tv_nsec - last.tv_nsec) / 1000000 < 100)
+			    (now.tv_nsec - last.tv_nsec) / 1000000 <
+		    100)
 		return;
 	last = now;
 	progress_shown = true;
@@ -139,7 +140,8 @@ static void explain_untold(const struct demo_report *report)
 		printf("  It holds what belongs in block\n"
 		       "%s: the cache did not know that the buffer had been "
 		       "mapped again, and its\nregistration still named the "
-		       "old pages.", grouped(wrong->holds));
+		       "old pages.",
+		       grouped(wrong->holds));
 	puts("");
 }
 
@@ -150,7 +152,8 @@ static void explain_told(const struct demo_report *report)
 
 	if (told->wrong.blocks) {
 		printf("ummunotify: THE COPY IS WRONG, first in block %s.  "
-		       "Please report this.\n", grouped(told->wrong.first));
+		       "Please report this.\n",
+		       grouped(told->wrong.first));
 		return;
 	}
 	printf("ummunotify: every block is right, with %.1f times fewer "
@@ -175,7 +178,8 @@ static void print_waits(const struct demo_report *report)
 	if (waits)
 		printf("\nThis kernel gives pinned memory back late: registering "
 		       "waited for it %s times\n(10 ms each).  A higher "
-		       "`ulimit -l' avoids that.\n", grouped(waits));
+		       "`ulimit -l' avoids that.\n",
+		       grouped(waits));
 }
 
 void demo_print_results(const struct demo_report *report)
@@ -190,8 +194,7 @@ void demo_print_results(const struct demo_report *report)
 		  "registers each time");
 	print_row(report, &report->results[DEMO_UNTOLD], "untold cache",
 		  "today's bug");
-	print_row(report, &report->results[DEMO_UMMUNOTIFY], "ummunotify",
-		  told);
+	print_row(report, &report->results[DEMO_UMMUNOTIFY], "ummunotify", told);
 	puts("");
 	explain_untold(report);
 	puts("");
@@ -205,13 +208,12 @@ static struct json_object *result_json(const struct demo_report *report,
 	struct json_object *object = json_object_new_object();
 
 	json_object_object_add(object, "bytes_per_second",
-			       json_object_new_int64((int64_t)rate(report,
-								   result)));
+			       json_object_new_int64(
+				       (int64_t)rate(report, result)));
 	json_object_object_add(object, "registrations",
 			       json_object_new_uint64(result->registrations));
 	json_object_object_add(object, "register_seconds",
-			       json_object_new_double(
-				       result->register_seconds));
+			       json_object_new_double(result->register_seconds));
 	json_object_object_add(object, "remaps",
 			       json_object_new_uint64(result->remaps));
 	json_object_object_add(object, "blocks",
@@ -222,7 +224,8 @@ static struct json_object *result_json(const struct demo_report *report,
 	json_object_object_add(object, "first_wrong_block",
 			       result->wrong.blocks ?
 				       json_object_new_uint64(
-					       result->wrong.first) : NULL);
+					       result->wrong.first) :
+				       NULL);
 	json_object_object_add(object, "waits",
 			       json_object_new_uint64(result->waits));
 	return object;

@@ -40,7 +40,8 @@ static void explain_no_ring(int error)
 	else
 		demo_say("cannot make an io_uring: %s%s", strerror(-error),
 			 error == -ENOMEM ? "; raise the limit on locked "
-					    "memory (`ulimit -l')" : "");
+					    "memory (`ulimit -l')" :
+					    "");
 }
 
 int demo_ring_open(struct io_uring *ring, struct ummu_pin_uring **pin_p)
@@ -55,7 +56,8 @@ int demo_ring_open(struct io_uring *ring, struct ummu_pin_uring **pin_p)
 	if (ret) {
 		demo_say("cannot make a buffer table: %s%s", strerror(-ret),
 			 ret == -EINVAL ? "; the demo needs Linux 5.19 or "
-					  "later" : "");
+					  "later" :
+					  "");
 		io_uring_queue_exit(ring);
 	}
 	return ret;

@@ -40,7 +40,8 @@ int demo_scratch_folder(const char *wanted, uint64_t bytes,
 	if (free_bytes < bytes) {
 		demo_say("%s has %llu MiB free and the demo needs %llu MiB; "
 			 "name another folder with --directory, or a smaller "
-			 "FILE", folder, (unsigned long long)free_bytes >> 20,
+			 "FILE",
+			 folder, (unsigned long long)free_bytes >> 20,
 			 (unsigned long long)bytes >> 20);
 		return -ENOSPC;
 	}
@@ -73,8 +74,8 @@ static int open_nameless(const char *folder)
 {
 	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
-	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR ||
-		       errno == EINVAL))
+	if (fd < 0 &&
+	    (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
 		fd = make_and_unlink(folder);
 	return fd;
 }
@@ -116,7 +117,8 @@ int demo_scratch_open(const char *folder, uint64_t bytes, bool *direct,
 	if (fd < 0) {
 		ret = -errno;
 		demo_say("cannot make a file in %s: %s; name another folder "
-			 "with --directory", folder, strerror(errno));
+			 "with --directory",
+			 folder, strerror(errno));
 		return ret;
 	}
 	ret = reserve(fd, bytes);

@@ -5,6 +5,8 @@
  * A disk's speed changes from second to second, with other load and with what
  * it has cached.  Short turns in changing order let that meet all ways alike.
  */
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,7 +14,7 @@
 
 #define TURN_BLOCKS 128
 
-struct turns {
+struct demo_turns {
 	struct demo_report *report;
 	int right_fd;
 	int fds[DEMO_WAYS];
@@ -25,20 +27,22 @@ static const struct demo_way *const ways[DEMO_WAYS] = {
 	[DEMO_UMMUNOTIFY] = &demo_ummunotify,
 };
 
-static int open_file(struct turns *turns, bool direct, int *fd_p)
+static int open_file(struct demo_turns *turns, bool *direct, int *fd_p)
 {
 	const struct demo_report *report = turns->report;
 
 	return demo_scratch_open(report->folder,
 				 demo_total_blocks(report->input) * DEMO_BLOCK,
-				 &direct, fd_p);
+				 direct, fd_p);
 }
 
-static int open_copy(struct turns *turns, int way)
+static int open_copy(struct demo_turns *turns, int way)
 {
 	struct demo_report *report = turns->report;
-	int ret = open_file(turns, report->direct_output, &turns->fds[way]);
+	int ret;
 
+	report->direct_output = true; /* if it works there */
+	ret = open_file(turns, &report->direct_output, &turns->fds[way]);
 	if (ret)
 		return ret;
 	report->results[way].way = ways[way]->name;
@@ -46,7 +50,7 @@ static int open_copy(struct turns *turns, int way)
 			      &report->results[way], &turns->copies[way]);
 }
 
-static int take_turns(struct turns *turns)
+static int take_turns(struct demo_turns *turns)
 {
 	uint64_t total = demo_total_blocks(turns->report->input);
 	uint64_t start, end;
@@ -56,8 +60,9 @@ static int take_turns(struct turns *turns)
 	for (start = 0; start < total; start = end, first++) {
 		end = start + TURN_BLOCKS < total ? start + TURN_BLOCKS : total;
 		for (i = 0; i < DEMO_WAYS && !ret; i++)
-			ret = demo_copy_run(
-				turns->copies[(first + i) % DEMO_WAYS], end);
+			ret = demo_copy_run(turns->copies[(first + i) %
+							  DEMO_WAYS],
+					    end);
 		if (ret)
 			return ret;
 		demo_progress("copying three ways", end, total);
@@ -65,20 +70,7 @@ static int take_turns(struct turns *turns)
 	return 0;
 }
 
-static int copy_all(struct turns *turns)
-{
-	int ret = 0, i;
-
-	for (i = 0; i < DEMO_WAYS && !ret; i++)
-		ret = open_copy(turns, i);
-	if (!ret)
-		ret = take_turns(turns);
-	for (i = 0; i < DEMO_WAYS; i++)
-		demo_copy_close(turns->copies[i]);
-	return ret;
-}
-
-static int compare_all(struct turns *turns)
+static int compare_all(struct demo_turns *turns)
 {
 	struct demo_report *report = turns->report;
 	uint64_t total = demo_total_blocks(report->input);
@@ -90,24 +82,52 @@ static int compare_all(struct turns *turns)
 	return ret;
 }
 
-int demo_take_turns(struct demo_report *report)
+int demo_turns_run(struct demo_turns *turns)
 {
-	struct turns turns = { .report = report };
+	int ret = demo_plain_copy(turns->report->input, turns->right_fd);
+
+	if (!ret)
+		ret = take_turns(turns);
+	if (!ret)
+		ret = compare_all(turns);
+	demo_progress_end();
+	return ret;
+}
+
+void demo_turns_close(struct demo_turns *turns)
+{
+	int i;
+
+	for (i = 0; i < DEMO_WAYS; i++) {
+		demo_copy_close(turns->copies[i]);
+		if (turns->fds[i] >= 0)
+			close(turns->fds[i]);
+	}
+	if (turns->right_fd >= 0)
+		close(turns->right_fd);
+	free(turns);
+}
+
+int demo_turns_open(struct demo_report *report, struct demo_turns **turns_p)
+{
+	struct demo_turns *turns = calloc(1, sizeof(*turns));
+	bool direct = false;
 	int ret, i;
 
-	memset(turns.fds, -1, sizeof(turns.fds));
-	ret = open_file(&turns, false, &turns.right_fd);
-	if (ret)
+	if (!turns) {
+		demo_say("out of memory");
+		return -ENOMEM;
+	}
+	turns->report = report;
+	turns->right_fd = -1;
+	memset(turns->fds, -1, sizeof(turns->fds));
+	ret = open_file(turns, &direct, &turns->right_fd);
+	for (i = 0; i < DEMO_WAYS && !ret; i++)
+		ret = open_copy(turns, i);
+	if (ret) {
+		demo_turns_close(turns);
 		return ret;
-	ret = demo_plain_copy(report->input, turns.right_fd);
-	if (!ret)
-		ret = copy_all(&turns);
-	if (!ret)
-		ret = compare_all(&turns);
-	demo_progress_end();
-	for (i = 0; i < DEMO_WAYS; i++)
-		if (turns.fds[i] >= 0)
-			close(turns.fds[i]);
-	close(turns.right_fd);
-	return ret;
+	}
+	*turns_p = turns;
+	return 0;
 }

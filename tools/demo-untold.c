@@ -36,8 +36,7 @@ static void untold_close(void *state)
 	struct untold_cache *cache = state;
 
 	while (cache->count)
-		demo_pin_ops.dereg(cache->pin,
-				   &cache->regions[--cache->count]);
+		demo_pin_ops.dereg(cache->pin, &cache->regions[--cache->count]);
 	free(cache);
 }
 

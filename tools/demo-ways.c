@@ -142,8 +142,7 @@ static int told_get(void *state, void *addr, struct demo_grip *grip)
 	struct told_cache *cache = state;
 	int ret;
 
-	ret = ummu_rcache_get(cache->rcache, addr, DEMO_BLOCK, 0,
-			      &grip->region);
+	ret = ummu_rcache_get(cache->rcache, addr, DEMO_BLOCK, 0, &grip->region);
 	if (!ret)
 		grip->slot = (unsigned int)grip->region->handle.number;
 	return ret;

@@ -7,9 +7,9 @@
  * the cache of this library.
  */
 #include <argp.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include <json-c/json.h>
 
@@ -73,30 +73,42 @@ void demo_say(const char *format, ...)
 	fputc('\n', stderr);
 }
 
-static int run(struct demo_report *report, const struct arguments *arguments)
+static int check_input(const struct demo_input *input)
 {
-	const struct demo_result *result = &report->results[DEMO_UMMUNOTIFY];
-	int code, fd;
+	if (!demo_input_changed(input))
+		return 0;
+	demo_say("%s was changed while it was copied; choose a file that "
+		 "stays as it is",
+		 input->path);
+	return -EBUSY;
+}
 
-	report->direct_output = true; /* if it works there */
-	if (demo_scratch_open(report->folder, DEMO_BLOCK,
-			      &report->direct_output, &fd))
-		return UMMU_EXIT_CANNOT;
-	close(fd);
-	if (!arguments->json)
-		demo_print_heading(report);
-	if (demo_take_turns(report))
-		return UMMU_EXIT_CANNOT;
-	if (demo_input_changed(report->input)) {
-		demo_say("%s was changed while it was copied; choose a file "
-			 "that stays as it is", report->input->path);
-		return UMMU_EXIT_CANNOT;
-	}
-	code = result->wrong.blocks ? UMMU_EXIT_FOUND : UMMU_EXIT_OK;
-	if (arguments->json)
+static int print(const struct demo_report *report, bool json)
+{
+	const struct demo_wrong *wrong = &report->results[DEMO_UMMUNOTIFY].wrong;
+	int code = wrong->blocks ? UMMU_EXIT_FOUND : UMMU_EXIT_OK;
+
+	if (json)
 		return ummu_tool_print_json(demo_json(report), code);
 	demo_print_results(report);
 	return code;
+}
+
+static int run(struct demo_report *report, bool json)
+{
+	struct demo_turns *turns;
+	int ret;
+
+	ret = demo_turns_open(report, &turns);
+	if (ret)
+		return UMMU_EXIT_CANNOT;
+	if (!json)
+		demo_print_heading(report);
+	ret = demo_turns_run(turns);
+	demo_turns_close(turns);
+	if (!ret)
+		ret = check_input(report->input);
+	return ret ? UMMU_EXIT_CANNOT : print(report, json);
 }
 
 int ummu_tool_demo(int argc, char **argv)
@@ -121,7 +133,7 @@ int ummu_tool_demo(int argc, char **argv)
 	/* the right copy, and one of each way */
 	bytes = (1 + DEMO_WAYS) * demo_total_blocks(&input) * DEMO_BLOCK;
 	if (!demo_scratch_folder(arguments.directory, bytes, &report.folder))
-		code = run(&report, &arguments);
+		code = run(&report, arguments.json);
 	demo_input_close(&input);
 	return code;
 }

@@ -92,8 +92,7 @@ int demo_scratch_open(const char *folder, uint64_t bytes, bool *direct,
  * An exclusive or with a stream that depends on the block's place in the copy.
  * The rest of a short block is filled with zeros.
  */
-void demo_transform(const void *in, void *out, uint32_t length,
-		    uint64_t block);
+void demo_transform(const void *in, void *out, uint32_t length, uint64_t block);
 
 /* Makes the right copy with plain reads and writes. */
 int demo_plain_copy(const struct demo_input *input, int fd);
@@ -218,8 +217,13 @@ struct demo_report {
 	struct demo_result results[DEMO_WAYS];
 };
 
-/* demo-turns.c: makes all copies and compares them */
-int demo_take_turns(struct demo_report *report);
+/* demo-turns.c */
+
+struct demo_turns; /* all copies, in the making */
+
+int demo_turns_open(struct demo_report *report, struct demo_turns **turns_p);
+int demo_turns_run(struct demo_turns *turns); /* and compares them */
+void demo_turns_close(struct demo_turns *turns);
 
 void demo_progress(const char *what, uint64_t done, uint64_t total);
 void demo_progress_end(void);
