@@ -73,19 +73,32 @@ static void expect_pinned(const struct fixture *f, size_t bytes)
 	assert_int_equal(pinned_kib(), kib);
 }
 
-static int open_fixture(void **state, unsigned int flags, unsigned int slots)
+struct setup {
+	unsigned int flags;
+	unsigned int slots;
+};
+
+static struct setup one_slot = { 0, 1 };
+static struct setup four_slots = { 0, SLOTS };
+static struct setup most_slots = { 0, 16384 };
+static struct setup one_slot_of_the_owner = {
+	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, 1
+};
+
+static int open_fixture(void **state)
 {
+	const struct setup *setup = *state;
 	struct fixture *f = calloc(1, sizeof(*f));
 	int ret;
 
 	*state = f;
 	if (!f)
 		return -1;
-	ret = io_uring_queue_init(8, &f->ring, flags);
+	ret = io_uring_queue_init(8, &f->ring, setup->flags);
 	if (!ret)
 		ret = ummu_monitor_open(NULL, &f->monitor);
 	if (!ret)
-		ret = ummu_pin_uring_create(&f->ring, slots, &f->pin);
+		ret = ummu_pin_uring_create(&f->ring, setup->slots, &f->pin);
 	if (!ret)
 		ret = ummu_rcache_create(f->monitor, &ummu_pin_uring_ops,
 					 f->pin, NULL, &f->cache);
@@ -93,29 +106,6 @@ static int open_fixture(void **state, unsigned int flags, unsigned int slots)
 	f->other = map(NULL);
 	f->pinned = pinned_kib();
 	return ret;
-}
-
-static int four_slots(void **state)
-{
-	return open_fixture(state, 0, SLOTS);
-}
-
-static int one_slot(void **state)
-{
-	return open_fixture(state, 0, 1);
-}
-
-static int most_slots(void **state)
-{
-	return open_fixture(state, 0, 16384);
-}
-
-static int one_slot_of_the_owner(void **state)
-{
-	return open_fixture(state,
-			    IORING_SETUP_SINGLE_ISSUER |
-				    IORING_SETUP_DEFER_TASKRUN,
-			    1);
 }
 
 static int close_fixture(void **state)
@@ -434,8 +424,9 @@ static void child_leaves_the_ring_alone(void **state)
 	close(fd);
 }
 
-#define TEST(function, setup) \
-	cmocka_unit_test_setup_teardown(function, setup, close_fixture)
+#define TEST(function, setup)                                            \
+	cmocka_unit_test_prestate_setup_teardown(function, open_fixture, \
+						 close_fixture, &(setup))
 
 int main(void)
 {
