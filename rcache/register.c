@@ -336,6 +336,8 @@ static int get_slowly(struct ummu_rcache *rcache, struct request *request,
 	int error;
 
 	while (!unsettled) {
+		/* What has left need not be evicted. */
+		ummu_reap(rcache);
 		error = attempt(rcache, request, region_p);
 		if (error <= 0)
 			return error;
@@ -358,7 +360,6 @@ int ummu_get_slowly(struct ummu_rcache *rcache, struct request *request,
 	int error;
 
 	ummu_count(&rcache->counters.misses, 1);
-	ummu_reap(rcache);
 	error = get_slowly(rcache, request, unsettled, region_p);
 	ummu_cancel_restore(cancel);
 	return error;
