@@ -202,6 +202,8 @@ static int fake_read(struct ummu_monitor *monitor, struct ummu_event *events,
 		events[count++] = watch->event;
 	}
 	pthread_mutex_unlock(&fake->lock);
+	if (count && fake->on_read)
+		fake->on_read(fake->arg);
 	return count;
 }
 

@@ -128,6 +128,8 @@ static void all_in_use_goes_uncached(void **state)
 	/* Each uncached one is its own. */
 	again = fixture_get(fixture, 10, 2, 0);
 	assert_ptr_not_equal(extra, again);
+	/* Nobody will ask whether they are valid: they are not watched. */
+	assert_int_equal(fixture->fake->live, 4);
 	fixture_put(fixture, again);
 	fixture_put(fixture, extra);
 	/* What was put back in the ring still leaves. */
