@@ -7,7 +7,7 @@
 
 #include "rcache-ops.h"
 
-#define PROGRAMS 3000
+#define PROGRAMS 1500
 #define PROGRAM_BYTES 1200
 
 /* xorshift64*, Vigna 2016. */
