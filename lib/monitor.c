@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../base/sized.h"
 #include "backend.h"
 #include "explain.h"
 
@@ -51,20 +52,36 @@ static int open_named(const char *name, struct ummu_monitor **monitor_p)
 		name);
 }
 
+/* The caller's options, with defaults for what it does not have. */
+static int known_opts(const struct ummu_monitor_opts *opts,
+		      struct ummu_monitor_opts *known)
+{
+	if (!opts) {
+		memset(known, 0, sizeof(*known));
+		return 0;
+	}
+	if (ummu_sized_in(known, sizeof(*known), opts, sizeof(opts->size)))
+		return ummu_explain(
+			-EINVAL,
+			"struct ummu_monitor_opts: size is not set, or something this library does not know is");
+	return 0;
+}
+
 int ummu_monitor_open(const struct ummu_monitor_opts *opts,
 		      struct ummu_monitor **monitor_p)
 {
-	const char *name = secure_getenv("UMMU_MONITOR");
-	int error = -ENODEV;
+	const char *named = secure_getenv("UMMU_MONITOR");
+	struct ummu_monitor_opts known;
+	int error = known_opts(opts, &known);
 
-	if (opts && opts->size < sizeof(*opts))
-		return ummu_explain(-EINVAL,
-				    "struct ummu_monitor_opts: size is not set");
-	if (!name || !*name)
-		name = opts ? opts->backend : NULL;
-	if (name)
-		return open_named(name, monitor_p);
+	if (error)
+		return error;
+	if (named && *named)
+		known.backend = named;
+	if (known.backend)
+		return open_named(known.backend, monitor_p);
 
+	error = -ENODEV;
 	for (size_t i = 0; i < BACKEND_COUNT && error; i++)
 		if (!backends[i]->only_named)
 			error = ummu_monitor_open_on(backends[i], monitor_p);
@@ -179,31 +196,32 @@ void ummu_monitor_unclaim(struct ummu_monitor *monitor)
 	__atomic_store_n(&monitor->claimed, 0, __ATOMIC_RELEASE);
 }
 
+static int size_not_set(const char *name)
+{
+	return ummu_explain(-EINVAL, "struct %s: size is not set", name);
+}
+
 int ummu_monitor_caps(const struct ummu_monitor *monitor, struct ummu_caps *caps)
 {
-	struct ummu_caps full = { .size = sizeof(full) };
+	struct ummu_caps known = { .size = sizeof(known) };
 
-	if (caps->size < sizeof(full))
-		return ummu_explain(-EINVAL,
-				    "struct ummu_caps: size is not set");
-	monitor->backend->caps(monitor, &full);
-	full.size = caps->size;
-	memcpy(caps, &full, sizeof(full));
+	monitor->backend->caps(monitor, &known);
+	if (ummu_sized_out(caps, &known, sizeof(known)))
+		return size_not_set("ummu_caps");
 	return 0;
 }
 
 int ummu_monitor_stats(const struct ummu_monitor *monitor,
 		       struct ummu_monitor_stats *stats)
 {
-	struct ummu_monitor_stats full = { .size = sizeof(full) };
+	struct ummu_monitor_stats known = {
+		.size = sizeof(known),
+		.watched = __atomic_load_n(&monitor->watched, __ATOMIC_RELAXED),
+		.refused = __atomic_load_n(&monitor->refused, __ATOMIC_RELAXED),
+	};
 
-	if (stats->size < sizeof(full))
-		return ummu_explain(-EINVAL,
-				    "struct ummu_monitor_stats: size is not set");
-	full.watched = __atomic_load_n(&monitor->watched, __ATOMIC_RELAXED);
-	full.refused = __atomic_load_n(&monitor->refused, __ATOMIC_RELAXED);
-	monitor->backend->stats(monitor, &full);
-	full.size = stats->size;
-	memcpy(stats, &full, sizeof(full));
+	monitor->backend->stats(monitor, &known);
+	if (ummu_sized_out(stats, &known, sizeof(known)))
+		return size_not_set("ummu_monitor_stats");
 	return 0;
 }

@@ -53,7 +53,9 @@ static void none_close(struct ummu_monitor *monitor)
 
 static int none_status(const struct ummu_monitor *monitor)
 {
-	return *monitor->generation ? 0 : -ECHILD;
+	if (*monitor->generation)
+		return 0;
+	return ummu_explain(-ECHILD, UMMU_EXPLAIN_CHILD);
 }
 
 static int none_watch(struct ummu_monitor *monitor, uint64_t start,
@@ -62,7 +64,7 @@ static int none_watch(struct ummu_monitor *monitor, uint64_t start,
 {
 	(void)start, (void)last, (void)cookie, (void)watch_p;
 	if (none_status(monitor))
-		return ummu_explain(-ECHILD, UMMU_EXPLAIN_CHILD);
+		return -ECHILD;
 	return ummu_explain(
 		-EOPNOTSUPP,
 		"the backend \"none\" watches nothing: unset UMMU_MONITOR, or open another backend");

@@ -6,35 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../base/sized.h"
 #include "internal.h"
-
-/*
- * Copy a struct that starts with its size into one of @known bytes, from a
- * caller built with older or newer headers: what the caller does not have reads
- * as 0, what this library does not know must be 0.  @least bytes are required.
- */
-static int copy_sized(void *known, size_t known_size, const void *given,
-		      size_t least)
-{
-	const unsigned char *bytes = given;
-	size_t size;
-
-	memcpy(&size, given, sizeof(size));
-	if (size < least)
-		return -EINVAL;
-	for (size_t i = known_size; i < size; i++)
-		if (bytes[i])
-			return -EINVAL;
-	memset(known, 0, known_size);
-	memcpy(known, given, size < known_size ? size : known_size);
-	return 0;
-}
 
 static int copy_ops(struct ummu_rcache_ops *known,
 		    const struct ummu_rcache_ops *ops)
 {
-	int error = copy_sized(known, sizeof(*known), ops,
-			       offsetof(struct ummu_rcache_ops, covers));
+	int error = ummu_sized_in(known, sizeof(*known), ops,
+				  offsetof(struct ummu_rcache_ops, covers));
 
 	if (error)
 		return error;
@@ -48,8 +27,8 @@ static int copy_opts(struct ummu_rcache_opts *known,
 		     const struct ummu_rcache_opts *opts)
 {
 	if (opts)
-		return copy_sized(known, sizeof(*known), opts,
-				  sizeof(opts->size));
+		return ummu_sized_in(known, sizeof(*known), opts,
+				     sizeof(opts->size));
 	memset(known, 0, sizeof(*known));
 	return 0;
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* stats.c - report what a cache has counted. */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <string.h>
 
+#include "../base/sized.h"
 #include "internal.h"
 
 /* Relaxed: each number is right by itself, they are not one moment. */
@@ -26,13 +25,8 @@ int ummu_rcache_stats(const struct ummu_rcache *rcache,
 		      struct ummu_rcache_stats *stats)
 {
 	const struct counters *counters = &rcache->counters;
-	size_t size = stats->size;
-
-	if (size < sizeof(*stats))
-		return -EINVAL;
-	memset(stats, 0, size);
-	*stats = (struct ummu_rcache_stats){
-		.size = size,
+	const struct ummu_rcache_stats known = {
+		.size = sizeof(known),
 		.hits = sum_of_hits(&rcache->stripes),
 		.misses = value(&counters->misses),
 		.registrations = value(&counters->registrations),
@@ -49,5 +43,6 @@ int ummu_rcache_stats(const struct ummu_rcache *rcache,
 		.pinned_bytes = value(&counters->pinned_bytes),
 		.reg_ns = value(&counters->reg_ns),
 	};
-	return 0;
+
+	return ummu_sized_out(stats, &known, sizeof(known));
 }

@@ -14,9 +14,9 @@
  * it is being opened or closed.  No call may be made from a signal handler.
  *
  * FORK: a monitor belongs to the process that opened it.  In a child of fork()
- * or clone() without CLONE_VM every watch is invalid, every call answers
- * -ECHILD, and ummu_monitor_close() only frees memory.  A child may open a
- * monitor of its own.  vfork() and posix_spawn() children share the parent's
+ * or clone() without CLONE_VM every watch is invalid, ummu_monitor_status(),
+ * _watch() and _read() answer -ECHILD, and ummu_monitor_close() only frees
+ * memory.  A child may open a monitor of its own.  vfork() and posix_spawn() children share the parent's
  * memory and are not children in this sense.
  *
  * The idea is that of the 2009 ummunotify driver for Linux: a shared word that
@@ -68,10 +68,10 @@ struct ummu_monitor_opts {
  * The first monitor on the uffd backend starts one thread for the process
  * (all signals blocked); every later monitor shares it and its userfaultfd.
  *
- * Errors: -EINVAL (unknown backend name, bad @opts->size), -ENODEV (no backend
- * works here), -ENOSYS, -EPERM, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no thread
- * could be started), -EOPNOTSUPP (this kernel lacks what the backend needs, or
- * failed the self-test).  ummu_monitor_explain() says which and what to do.
+ * Errors: -EINVAL (unknown backend name, bad @opts->size), -ENOSYS,
+ * -EPERM, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no thread could be started),
+ * -EBADF (somebody closed the process's userfaultfd), -EOPNOTSUPP (this kernel
+ * lacks what the backend needs, or failed the self-test).  ummu_monitor_explain() says which and what to do.
  */
 int ummu_monitor_open(const struct ummu_monitor_opts *opts,
 		      struct ummu_monitor **monitor_p);
@@ -87,8 +87,8 @@ void ummu_monitor_close(struct ummu_monitor *monitor);
 /**
  * ummu_monitor_explain - cause and remedy of this thread's last refusal
  *
- * One sentence or two for people, valid until the next call of this library
- * that fails in this thread.  "" when nothing was refused yet.
+ * One sentence or two for people about the last ummu_monitor_ call that failed
+ * in this thread, valid until the next one does.  "" when none has.
  */
 const char *ummu_monitor_explain(void);
 
@@ -347,7 +347,7 @@ struct ummu_caps {
 	uint8_t claims[64];
 };
 
-/** ummu_monitor_caps - fill @caps; -EINVAL if its size is too small. */
+/** ummu_monitor_caps - fill what @caps->size has room for; -EINVAL if 0. */
 int ummu_monitor_caps(const struct ummu_monitor *monitor,
 		      struct ummu_caps *caps);
 
@@ -374,7 +374,7 @@ struct ummu_monitor_stats {
 	uint64_t widened; /* watches that registered their whole mapping */
 };
 
-/** ummu_monitor_stats - fill @stats; -EINVAL if its size is too small. */
+/** ummu_monitor_stats - fill what @stats->size has room for; -EINVAL if 0. */
 int ummu_monitor_stats(const struct ummu_monitor *monitor,
 		       struct ummu_monitor_stats *stats);
 

@@ -33,7 +33,7 @@ struct ummu_pin_uring; /* opaque */
  * registration or ummu_pin_uring_service().
  *
  * Errors: -EINVAL (slots; a kernel before 5.19 has no sparse tables), -EBUSY
- * (the ring has buffers already), -ENOMEM.
+ * (the ring has buffers already), -EXDEV (another thread owns the ring), -ENOMEM.
  */
 int ummu_pin_uring_create(struct io_uring *ring, unsigned int slots,
 			  struct ummu_pin_uring **pin_p);

@@ -122,7 +122,8 @@ void ummu_rcache_destroy(struct ummu_rcache *rcache);
  *
  * Two threads that miss on the same range register it once; the second waits.
  *
- * Errors: -EINVAL (length 0 or a range that wraps), -EAGAIN (the memory kept
+ * Errors: -EINVAL (length 0 or a range that wraps), -EFAULT (part of it is not
+ * mapped), -EAGAIN (the memory kept
  * being unmapped during registration: is another thread freeing it?),
  * -ECHILD, -EBADF, -ENOMEM, or what the pinner's reg() returned.
  */
@@ -185,7 +186,7 @@ struct ummu_rcache_stats {
 	uint64_t reg_ns;       /* time spent in reg(), in nanoseconds */
 };
 
-/** ummu_rcache_stats - fill @stats; -EINVAL if its size is too small. */
+/** ummu_rcache_stats - fill what @stats->size has room for; -EINVAL if 0. */
 int ummu_rcache_stats(const struct ummu_rcache *rcache,
 		      struct ummu_rcache_stats *stats);
 
