@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -140,6 +141,14 @@ static void store_message(struct uffd_process *process,
 	}
 }
 
+static bool is_ours(const struct uffd_process *process)
+{
+	struct stat now;
+
+	return ummu_uffd_probe(process->fd) != UFFD_LOST &&
+	       !fstat(process->fd, &now) && now.st_ino == process->inode;
+}
+
 /* The descriptor was closed, perhaps its number used again: trust nothing. */
 static void fail(struct uffd_process *process)
 {
@@ -187,20 +196,12 @@ int ummu_uffd_drain(struct uffd_process *process)
 
 	if (process->failed)
 		return 0;
-	/*
-	 * Never read a descriptor that may have become somebody else's: only
-	 * a userfaultfd answers the probe.
-	 */
-	switch (ummu_uffd_probe(process->fd)) {
-	case UFFD_QUIET:
-		return 0;
-	case UFFD_LOST:
+	/* Never read a descriptor that has become somebody else's. */
+	if (!is_ours(process)) {
 		begin_store(process);
 		fail(process);
 		end_store(process);
 		return 0;
-	case UFFD_IN_FLIGHT:
-		break;
 	}
 
 	if (ummu_broken(UMMU_BREAK_READ_OUTSIDE_LOCK)) {

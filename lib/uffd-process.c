@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,6 +25,9 @@
 #define WATCHING_MORE                                                    \
 	(UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED | \
 	 UFFD_FEATURE_WP_ASYNC)
+
+/* A table of this many descriptors is small. */
+#define HIGH_DESCRIPTORS 1024
 
 /* Set once, never freed; what it points to is zeros in a forked child. */
 static struct uffd_process *the_process;
@@ -236,14 +241,41 @@ static int open_uffd(bool *any_file)
 	return fd;
 }
 
+/*
+ * Programs close descriptors that they do not own.  New ones get the lowest
+ * free number, so one near the top is not taken by another file by chance: a
+ * probe then finds it closed.  It stays where it is if that fails.
+ */
+static int move_high(int fd)
+{
+	struct rlimit limit;
+	int high;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < 64)
+		return fd;
+	if (limit.rlim_cur > HIGH_DESCRIPTORS)
+		limit.rlim_cur = HIGH_DESCRIPTORS;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, (int)limit.rlim_cur - 16);
+	if (high < 0)
+		return fd;
+	close(fd);
+	return high;
+}
+
 static int open_process(struct uffd_process *process)
 {
-	int error;
+	struct stat identity;
+	int error = 0;
 
 	process->fd = open_uffd(&process->any_file);
 	if (process->fd < 0)
 		return process->fd;
-	error = ummu_uffd_selftest(process->fd);
+	process->fd = move_high(process->fd);
+	if (fstat(process->fd, &identity))
+		error = ummu_explain(-errno, "fstat of the userfaultfd: %m");
+	process->inode = identity.st_ino;
+	if (!error)
+		error = ummu_uffd_selftest(process->fd);
 	if (!error)
 		error = start_reader(process);
 	if (error) {

@@ -52,6 +52,8 @@ struct uffd_grace {
  * @sequence:    odd while a drain is under way; written under @lock
  * @failed:      the descriptor is not ours any more; set once, under @lock
  * @fd:          the userfaultfd, O_NONBLOCK; constant once open
+ * @inode:       of @fd, which tells it from another userfaultfd (5.12);
+ *               constant once open
  * @any_file:    the kernel watches file mappings too (WP_ASYNC); constant
  * @opening:     held while the first monitor opens all this
  * @lock:        everything below, and sequence and failed for writing.  Held
@@ -73,6 +75,7 @@ struct uffd_process {
 	bool failed;
 	bool any_file;
 	int fd;
+	uint64_t inode;
 	pthread_mutex_t opening;
 
 	pthread_mutex_t lock;
