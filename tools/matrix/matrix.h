@@ -64,7 +64,7 @@ struct matrix_range {
  * @granule:       smallest part that can be unmapped, in bytes
  * @fd:            the file behind it, or -1
  * @shmid:         the SysV segment behind it, or -1
- * @borrowed:      somebody else keeps data in it: it must not be overwritten
+ * @borrowed:      somebody else's once it was freed: not to be written to then
  * @give_back:     for memory that somebody else allocates: have it freed.
  *                 0 or -errno
  * @owner:         the fixture's, for @give_back

@@ -85,6 +85,7 @@ static int make_malloc(struct matrix_row *row)
 	row->mapping.addr = round_up(block + 64, page);
 	row->mapping.owner = block;
 	row->mapping.give_back = give_back_trimmed;
+	row->mapping.borrowed = true;
 	ummu_mapping_touch(row->mapping.addr, row->mapping.length);
 	/* low and high stay allocated until the row's process ends */
 	return 0;
@@ -102,6 +103,7 @@ static int make_malloc_large(struct matrix_row *row)
 	row->mapping.addr = round_up(block + page, page);
 	row->mapping.owner = block;
 	row->mapping.give_back = give_back_block;
+	row->mapping.borrowed = true;
 	ummu_mapping_touch(row->mapping.addr, row->mapping.length);
 	return 0;
 }
@@ -165,6 +167,7 @@ static int make_stack(struct matrix_row *row, size_t size, bool own)
 	row->mapping.addr = round_up(lender.middle - size / 2, ummu_page_size());
 	row->mapping.owner = &lender;
 	row->mapping.give_back = give_back_stack;
+	row->mapping.borrowed = !own;
 	ummu_mapping_touch(row->mapping.addr, row->mapping.length);
 	return 0;
 }

@@ -259,6 +259,8 @@ static void judge(struct matrix_result *result, const struct matrix_row *row,
 		result->verdict = strict ? VERDICT_SPURIOUS : VERDICT_EARLY;
 	else
 		result->verdict = VERDICT_QUIET;
+	if (result->verdict == VERDICT_UNKNOWN && !*result->reason)
+		note(result, "this user cannot see physical pages (needs root)");
 }
 
 /* The operation on watched pages, and what came of it. */
