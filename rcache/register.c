@@ -335,9 +335,11 @@ static int get_slowly(struct ummu_rcache *rcache, struct request *request,
 	int moved = 0;
 	int error;
 
-	while (!unsettled) {
+	for (;;) {
 		/* What has left need not be evicted. */
 		ummu_reap(rcache);
+		if (unsettled)
+			return register_single_use(rcache, request, region_p);
 		error = attempt(rcache, request, region_p);
 		if (error <= 0)
 			return error;
@@ -349,7 +351,6 @@ static int get_slowly(struct ummu_rcache *rcache, struct request *request,
 			return 0;
 		}
 	}
-	return register_single_use(rcache, request, region_p);
 }
 
 /* A get that is not a hit.  @unsettled as ummu_lookup() left it.  No lock. */
