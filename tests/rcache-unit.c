@@ -68,7 +68,8 @@ static void short_ops_have_no_covers(void **state)
 
 	assert_non_null(ops);
 	memcpy(ops, &fake_pinner_ops, size);
-	ops->size = size;
+	/* Not ops->size, as this is less than the struct: the first member. */
+	memcpy(ops, &size, sizeof(size));
 	fixture_replace(fixture, ops, NULL);
 	free(ops);
 	fixture_touch(fixture, 0, 1);
@@ -297,20 +298,30 @@ static void flush_leaves_what_is_used(void **state)
 	assert_int_equal(fixture_stats(fixture).evictions, 0);
 }
 
-static void stats_check_size(void **state)
+/* Built with newer headers, and with older ones. */
+static void stats_fill_what_has_room(void **state)
 {
 	struct fixture *fixture = *state;
 	struct {
 		struct ummu_rcache_stats stats;
 		uint64_t later;
 	} newer = { .stats.size = sizeof(newer), .later = 9 };
+	struct ummu_rcache_stats older = {
+		.size = offsetof(struct ummu_rcache_stats, misses),
+		.misses = 9,
+	};
 
+	fixture_touch(fixture, 0, 1);
+	fixture_touch(fixture, 0, 1);
 	assert_int_equal(ummu_rcache_stats(fixture->rcache, &newer.stats), 0);
 	assert_int_equal(newer.stats.size, sizeof(newer));
+	assert_int_equal(newer.stats.hits, 1);
 	assert_int_equal(newer.later, 0);
-	newer.stats.size = sizeof(newer.stats) - 1;
-	assert_int_equal(ummu_rcache_stats(fixture->rcache, &newer.stats),
-			 -EINVAL);
+	assert_int_equal(ummu_rcache_stats(fixture->rcache, &older), 0);
+	assert_int_equal(older.hits, 1);
+	assert_int_equal(older.misses, 9);
+	older.size = 0;
+	assert_int_equal(ummu_rcache_stats(fixture->rcache, &older), -EINVAL);
 }
 
 /* A mistake of the caller: the region stays registered, the cache goes. */
@@ -355,7 +366,7 @@ int main(void)
 		WITH_FIXTURE(pinner_runs_without_locks),
 		WITH_FIXTURE(private_storage),
 		WITH_FIXTURE(flush_leaves_what_is_used),
-		WITH_FIXTURE(stats_check_size),
+		WITH_FIXTURE(stats_fill_what_has_room),
 		cmocka_unit_test(destroy_spares_what_is_held),
 	};
 
