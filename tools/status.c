@@ -213,7 +213,7 @@ static void print(const struct backend *backends, size_t count,
 	if (best)
 		printf("  programs get %s\n", best);
 	else
-		printf("  none works: caches register each time\n");
+		printf("  programs get an error: %s\n", ummu_monitor_explain());
 	printf("\nLimits\n");
 	for (i = 0; i < LIMITS; i++)
 		printf("  %-28s %-22s %s\n", limits[i].name,

@@ -55,6 +55,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
 	char *end;
+	long seconds;
 
 	switch (key) {
 	case 'b':
@@ -67,9 +68,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		arguments->json = true;
 		return 0;
 	case 't':
-		arguments->timeout = (unsigned int)strtoul(arg, &end, 10);
-		if (*end || !arguments->timeout || arguments->timeout > 3600)
+		seconds = strtol(arg, &end, 10);
+		if (*end || seconds < 1 || seconds > 3600)
 			argp_error(state, "'%s' is not 1 to 3600 seconds", arg);
+		arguments->timeout = (unsigned int)seconds;
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "there is no argument '%s'", arg);
