@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -71,6 +72,26 @@ void ummu_watch_chunk_free(struct watch_chunk *chunk)
 	free(chunk);
 }
 
+static int open_event(struct watch_queue *queue)
+{
+	struct stat identity;
+
+	queue->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (queue->event_fd < 0 || fstat(queue->event_fd, &identity))
+		return ummu_explain(-errno, "eventfd: %m");
+	queue->event_inode = identity.st_ino;
+	return 0;
+}
+
+/* Was it closed by somebody, and its number perhaps used again? */
+static bool event_is_ours(const struct watch_queue *queue)
+{
+	struct stat now;
+
+	return !fstat(queue->event_fd, &now) && !(now.st_mode & S_IFMT) &&
+	       now.st_ino == queue->event_inode;
+}
+
 int ummu_watch_queue_init(struct watch_queue *queue)
 {
 	struct watch_chunk *chunk = ummu_watch_chunk_new();
@@ -80,9 +101,8 @@ int ummu_watch_queue_init(struct watch_queue *queue)
 		return ummu_explain(
 			-ENOMEM,
 			"no memory for a monitor's state words (MADV_WIPEONFORK needs Linux 4.14)");
-	queue->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (queue->event_fd < 0) {
-		error = ummu_explain(-errno, "eventfd: %m");
+	error = open_event(queue);
+	if (error) {
 		ummu_watch_chunk_free(chunk);
 		return error;
 	}
@@ -109,7 +129,8 @@ void ummu_watch_queue_destroy(struct watch_queue *queue)
 		queue->chunks = chunk->next;
 		ummu_watch_chunk_free(chunk);
 	}
-	close(queue->event_fd);
+	if (event_is_ours(queue))
+		close(queue->event_fd);
 }
 
 static uint64_t *take_word(struct watch_queue *queue, struct watch_chunk **spare)
@@ -159,14 +180,16 @@ static void raise_event(const struct watch_queue *queue)
 	uint64_t one = 1;
 
 	/* By syscall(): write() would be a cancellation point. */
-	syscall(SYS_write, queue->event_fd, &one, sizeof(one));
+	if (event_is_ours(queue))
+		syscall(SYS_write, queue->event_fd, &one, sizeof(one));
 }
 
 static void lower_event(const struct watch_queue *queue)
 {
 	uint64_t count;
 
-	syscall(SYS_read, queue->event_fd, &count, sizeof(count));
+	if (event_is_ours(queue))
+		syscall(SYS_read, queue->event_fd, &count, sizeof(count));
 }
 
 static void forget_event(struct watch *watch)

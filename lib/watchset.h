@@ -53,6 +53,8 @@ struct watch {
  * struct watch_queue - what a monitor owns of a set
  * @generation: the monitor's generation word, in the first chunk
  * @event_fd:   an eventfd, readable while @pending is not empty
+ * @event_inode: of @event_fd; tells it from most of what may get its number
+ *              if somebody closes it
  * @chunks:     memory for state words; zeros in a forked child
  * @free_word:  a list of words to use again, linked through the words
  * @watches:    every watch, spent ones too
@@ -62,6 +64,7 @@ struct watch {
 struct watch_queue {
 	uint64_t *generation;
 	int event_fd;
+	uint64_t event_inode;
 	struct watch_chunk *chunks;
 	uint64_t *free_word;
 	LIST_HEAD(, watch) watches;
