@@ -26,6 +26,14 @@
 	(UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED | \
 	 UFFD_FEATURE_WP_ASYNC)
 
+/*
+ * How often the reader looks whether its descriptor is still there.  poll()
+ * looks files up by number at each wake-up, yet keeps the one it began with
+ * open: with the number in other hands it would sleep for ever, and the kernel
+ * would let an unmapping thread wait for it.
+ */
+#define RECHECK_MS 1000
+
 /* A table of this many descriptors is small. */
 #define HIGH_DESCRIPTORS 1024
 
@@ -104,7 +112,7 @@ static void *reader(void *argument)
 	struct uffd_guard guard;
 
 	for (;;) {
-		if (poll(&wait, 1, -1) < 0 && errno != EINTR)
+		if (poll(&wait, 1, RECHECK_MS) < 0 && errno != EINTR)
 			break;
 		ummu_uffd_lock(process, &guard);
 		ummu_uffd_drain(process);
