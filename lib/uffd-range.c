@@ -240,9 +240,12 @@ void ummu_uffd_uncover(struct uffd_process *process, struct watch *watch)
 		return;
 	}
 	/*
-	 * While something is in flight the range may be changing hands; on
-	 * kernels before 6.18 we could take it from another userfaultfd.
+	 * Kernels before 6.18 let us take a range from another userfaultfd.
+	 * That may have got a part of it that was unmapped and did not spend
+	 * the watch (beyond its range, or by shmdt); then it is left alone, and
+	 * also while something in flight may be changing hands.
 	 */
-	if (ummu_uffd_probe(process->fd) == UFFD_QUIET)
+	if (ummu_uffd_probe(process->fd) == UFFD_QUIET &&
+	    !register_extent(process->fd, &extent))
 		unregister_extent(process->fd, &extent);
 }
