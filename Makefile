@@ -21,7 +21,7 @@ help:
 build:
 	@scripts/install-packages.sh build
 	@echo 'Building under build/ ...'
-	@test -f build/build.ninja || meson setup --prefix='$(PREFIX)' build
+	@test -f build/build.ninja || meson setup build
 	@ninja -C build
 
 .PHONY: demo
@@ -51,7 +51,10 @@ check-model:
 
 .PHONY: install
 install: build
-	@meson install -C build --no-rebuild
+	@echo "Installing below $(DESTDIR)$(PREFIX) ..."
+	@meson configure --prefix='$(PREFIX)' build
+	@meson install -C build
+	@test -n '$(DESTDIR)' || test "$$(id -u)" != 0 || ldconfig
 
 .PHONY: format
 format:

@@ -182,6 +182,7 @@ check_libraries()
 		"$public/pin-mlock.h"
 }
 
+# Fails outside a clone, in an unpacked archive for example.
 tracked()
 {
 	git -c safe.directory="$PWD" ls-files "$@"
@@ -190,6 +191,7 @@ tracked()
 licences_named()
 {
 	local file status=0
+	tracked >/dev/null || return 77
 	for file in $(tracked | grep -vE '^LICENSES/|\.md$|^NEWS|^\.gitignore'); do
 		head -n 3 "$file" | grep -q SPDX-License-Identifier && continue
 		echo "$file: no SPDX-License-Identifier in its first lines"
@@ -202,6 +204,7 @@ formatted()
 {
 	# Another version has another opinion.
 	clang-format --version | grep -q 'version 14\.' || return 77
+	tracked >/dev/null || return 77
 	tracked '*.c' '*.h' | xargs clang-format --dry-run -Werror
 }
 
