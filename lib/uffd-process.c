@@ -50,27 +50,51 @@ static size_t process_bytes(void)
 	return (sizeof(struct uffd_process) + page - 1) & ~(page - 1);
 }
 
-void ummu_uffd_lock(struct uffd_process *process, struct uffd_guard *guard)
+/* No signal handler and no cancellation while a lock is held: see uffd.h. */
+static void guarded_lock(pthread_mutex_t *lock, struct uffd_guard *guard)
 {
 	sigset_t all;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &guard->signals);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &guard->cancel_state);
-	pthread_mutex_lock(&process->lock);
+	pthread_mutex_lock(lock);
+}
+
+static void restore(const struct uffd_guard *guard)
+{
+	pthread_setcancelstate(guard->cancel_state, NULL);
+	pthread_sigmask(SIG_SETMASK, &guard->signals, NULL);
+}
+
+void ummu_uffd_lock(struct uffd_process *process, struct uffd_guard *guard)
+{
+	guarded_lock(&process->lock, guard);
 }
 
 void ummu_uffd_unlock(struct uffd_process *process,
 		      const struct uffd_guard *guard)
 {
 	pthread_mutex_unlock(&process->lock);
-	pthread_setcancelstate(guard->cancel_state, NULL);
-	pthread_sigmask(SIG_SETMASK, &guard->signals, NULL);
+	restore(guard);
+}
+
+void ummu_uffd_lock_members(struct uffd_process *process,
+			    struct uffd_guard *guard)
+{
+	guarded_lock(&process->members, guard);
+}
+
+void ummu_uffd_unlock_members(struct uffd_process *process,
+			      const struct uffd_guard *guard)
+{
+	pthread_mutex_unlock(&process->members);
+	restore(guard);
 }
 
 /*
- * fork() waits until no thread is half way through a change, so that a child
- * finds consistent lists to free.  The child's lock is wiped, and so free.
+ * fork() waits until no thread is half way through a change of the lists that
+ * a child frees.  The child's lock is wiped, and so free.
  */
 static __thread struct uffd_guard fork_guard;
 static __thread bool fork_locked;
@@ -83,21 +107,19 @@ static void before_fork(void)
 	fork_locked = process && __atomic_load_n(&process->incarnation,
 						 __ATOMIC_ACQUIRE) != 0;
 	if (fork_locked)
-		ummu_uffd_lock(the_process, &fork_guard);
+		ummu_uffd_lock_members(process, &fork_guard);
 }
 
 static void after_fork_in_parent(void)
 {
 	if (fork_locked)
-		ummu_uffd_unlock(the_process, &fork_guard);
+		ummu_uffd_unlock_members(the_process, &fork_guard);
 }
 
 static void after_fork_in_child(void)
 {
-	if (!fork_locked)
-		return;
-	pthread_setcancelstate(fork_guard.cancel_state, NULL);
-	pthread_sigmask(SIG_SETMASK, &fork_guard.signals, NULL);
+	if (fork_locked)
+		restore(&fork_guard);
 }
 
 /*
@@ -282,11 +304,16 @@ static int open_process(struct uffd_process *process)
 	if (fstat(process->fd, &identity))
 		error = ummu_explain(-errno, "fstat of the userfaultfd: %m");
 	process->inode = identity.st_ino;
+	process->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (process->pagemap_fd >= 0)
+		process->pagemap_fd = move_high(process->pagemap_fd);
 	if (!error)
 		error = ummu_uffd_selftest(process->fd);
 	if (!error)
 		error = start_reader(process);
 	if (error) {
+		if (process->pagemap_fd >= 0)
+			close(process->pagemap_fd);
 		close(process->fd);
 		return error;
 	}

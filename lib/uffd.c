@@ -109,8 +109,7 @@ static void uffd_close(struct ummu_monitor *base)
  * watch in the tree.  An older event of the same addresses may then spend the
  * new watch: a retry for the caller, never a lost invalidation.
  */
-static int arm_and_cover(struct uffd_monitor *monitor, struct watch *watch,
-			 struct watch_chunk **spare)
+static int arm_and_cover(struct uffd_monitor *monitor, struct watch *watch)
 {
 	struct uffd_process *process = monitor->process;
 	int error;
@@ -119,7 +118,7 @@ static int arm_and_cover(struct uffd_monitor *monitor, struct watch *watch,
 		return ummu_explain(
 			-EAGAIN,
 			"the range was given back with madvise() a moment ago: use it uncached this time");
-	if (!ummu_watch_arm(&process->watches, &monitor->queue, watch, spare))
+	if (!ummu_watch_arm(&process->watches, &monitor->queue, watch))
 		return -ENOBUFS;
 	error = ummu_uffd_cover(process, watch);
 	if (error)
@@ -127,25 +126,59 @@ static int arm_and_cover(struct uffd_monitor *monitor, struct watch *watch,
 	return error;
 }
 
-static int watch_locked(struct uffd_monitor *monitor, struct watch *watch)
+static int add_words(struct uffd_monitor *monitor)
 {
-	struct watch_chunk *spare = NULL;
+	struct watch_chunk *chunk = ummu_watch_chunk_new();
+	struct uffd_guard members, lock;
+
+	if (!chunk)
+		return ummu_explain(-ENOMEM, "no memory for state words");
+	ummu_uffd_lock_members(monitor->process, &members);
+	ummu_uffd_lock(monitor->process, &lock);
+	ummu_watch_chunk_add(&monitor->queue, chunk);
+	ummu_uffd_unlock(monitor->process, &lock);
+	ummu_uffd_unlock_members(monitor->process, &members);
+	return 0;
+}
+
+static int start_watch(struct uffd_monitor *monitor, struct watch *watch)
+{
 	struct uffd_guard guard;
 	int error;
 
 	for (;;) {
 		ummu_uffd_lock(monitor->process, &guard);
-		error = arm_and_cover(monitor, watch, &spare);
+		error = arm_and_cover(monitor, watch);
 		ummu_uffd_unlock(monitor->process, &guard);
 		if (error != -ENOBUFS)
-			break;
-		spare = ummu_watch_chunk_new();
-		if (!spare)
-			return ummu_explain(-ENOMEM,
-					    "no memory for state words");
+			return error;
+		error = add_words(monitor);
+		if (error)
+			return error;
 	}
-	ummu_watch_chunk_free(spare); /* another thread brought one too */
-	return error;
+}
+
+static struct watch *new_watch(struct uffd_monitor *monitor)
+{
+	struct watch *watch = calloc(1, sizeof(*watch));
+	struct uffd_guard guard;
+
+	if (!watch)
+		return NULL;
+	ummu_uffd_lock_members(monitor->process, &guard);
+	LIST_INSERT_HEAD(&monitor->queue.watches, watch, member);
+	ummu_uffd_unlock_members(monitor->process, &guard);
+	return watch;
+}
+
+static void free_watch(struct uffd_monitor *monitor, struct watch *watch)
+{
+	struct uffd_guard guard;
+
+	ummu_uffd_lock_members(monitor->process, &guard);
+	LIST_REMOVE(watch, member);
+	ummu_uffd_unlock_members(monitor->process, &guard);
+	free(watch);
 }
 
 static int uffd_watch(struct ummu_monitor *base, uint64_t start, uint64_t last,
@@ -162,16 +195,16 @@ static int uffd_watch(struct ummu_monitor *base, uint64_t start, uint64_t last,
 		return ummu_explain(
 			-EAGAIN,
 			"invalidations keep coming: use the memory uncached this time");
-	watch = calloc(1, sizeof(*watch));
+	watch = new_watch(monitor);
 	if (!watch)
 		return ummu_explain(-ENOMEM, "no memory for a watch");
 	watch->range.start = start;
 	watch->range.last = last;
 	watch->cookie = cookie;
 	watch->handle.settle = base;
-	error = watch_locked(monitor, watch);
+	error = start_watch(monitor, watch);
 	if (error) {
-		free(watch);
+		free_watch(monitor, watch);
 		return error;
 	}
 	*handle_p = &watch->handle;
@@ -185,16 +218,14 @@ static void uffd_unwatch(struct ummu_monitor *base, struct ummu_watch *handle)
 	struct uffd_process *process = monitor->process;
 	struct uffd_guard guard;
 
-	/* A child's lock is its own and free; the tree there is not this one. */
-	ummu_uffd_lock(process, &guard);
-	if (in_child(monitor)) {
-		LIST_REMOVE(watch, member);
-	} else {
+	/* A child's locks are its own; the tree there is not this one. */
+	if (!in_child(monitor)) {
+		ummu_uffd_lock(process, &guard);
 		ummu_watch_disarm(&process->watches, watch);
 		ummu_uffd_uncover(process, watch);
+		ummu_uffd_unlock(process, &guard);
 	}
-	ummu_uffd_unlock(process, &guard);
-	free(watch);
+	free_watch(monitor, watch);
 }
 
 static bool uffd_settle(const struct ummu_monitor *base)
@@ -229,11 +260,15 @@ static int uffd_read(struct ummu_monitor *base, struct ummu_event *events,
 
 	if (in_child(monitor))
 		return ummu_explain(-ECHILD, UMMU_EXPLAIN_CHILD);
-	ummu_uffd_settle(monitor->process);
-	ummu_uffd_lock(monitor->process, &guard);
-	taken = ummu_watch_take(&monitor->queue, events, max);
-	ummu_uffd_unlock(monitor->process, &guard);
-	return taken;
+	for (bool settled = false;; settled = true) {
+		ummu_uffd_lock(monitor->process, &guard);
+		taken = ummu_watch_take(&monitor->queue, events, max);
+		ummu_uffd_unlock(monitor->process, &guard);
+		if (taken || settled)
+			return taken;
+		/* Before it says 0: what has completed is to be in it. */
+		ummu_uffd_settle(monitor->process);
+	}
 }
 
 static void uffd_caps(const struct ummu_monitor *base, struct ummu_caps *caps)

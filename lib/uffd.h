@@ -52,10 +52,15 @@ struct uffd_grace {
  * @sequence:    odd while a drain is under way; written under @lock
  * @failed:      the descriptor is not ours any more; set once, under @lock
  * @fd:          the userfaultfd, O_NONBLOCK; constant once open
+ * @pagemap_fd:  /proc/self/pagemap, -1 without /proc; constant once open
  * @inode:       of @fd, which tells it from another userfaultfd (5.12);
  *               constant once open
  * @any_file:    the kernel watches file mappings too (WP_ASYNC); constant
  * @opening:     held while the first monitor opens all this
+ * @members:     the lists of watches and chunks that a forked child frees.  A
+ *               fork waits for it and not for @lock: an unmap in somebody's
+ *               fork handler waits for a drain.  For the same reason nobody
+ *               takes it while holding @lock; the other order is fine
  * @lock:        everything below, and sequence and failed for writing.  Held
  *               with all signals blocked, as a handler that unmaps memory
  *               would wait for the holder.  Nothing is allocated or freed
@@ -75,8 +80,10 @@ struct uffd_process {
 	bool failed;
 	bool any_file;
 	int fd;
+	int pagemap_fd;
 	uint64_t inode;
 	pthread_mutex_t opening;
+	pthread_mutex_t members;
 
 	pthread_mutex_t lock;
 	struct ummu_interval_tree watches;
@@ -95,7 +102,7 @@ struct uffd_process {
 	uint64_t widened;
 };
 
-/** What a holder of the lock has to put back. */
+/** What a holder of a lock has to put back. */
 struct uffd_guard {
 	sigset_t signals;
 	int cancel_state;
@@ -108,6 +115,10 @@ int ummu_uffd_process_get(struct uffd_process **process_p);
 void ummu_uffd_lock(struct uffd_process *process, struct uffd_guard *guard);
 void ummu_uffd_unlock(struct uffd_process *process,
 		      const struct uffd_guard *guard);
+void ummu_uffd_lock_members(struct uffd_process *process,
+			    struct uffd_guard *guard);
+void ummu_uffd_unlock_members(struct uffd_process *process,
+			      const struct uffd_guard *guard);
 
 /* uffd-drain.c: PROBE, DRAIN and SETTLE. */
 

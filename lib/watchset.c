@@ -133,7 +133,13 @@ void ummu_watch_queue_destroy(struct watch_queue *queue)
 		close(queue->event_fd);
 }
 
-static uint64_t *take_word(struct watch_queue *queue, struct watch_chunk **spare)
+void ummu_watch_chunk_add(struct watch_queue *queue, struct watch_chunk *chunk)
+{
+	chunk->next = queue->chunks;
+	queue->chunks = chunk;
+}
+
+static uint64_t *take_word(struct watch_queue *queue)
 {
 	struct watch_chunk *chunk = queue->chunks;
 	uint64_t *word = queue->free_word;
@@ -142,21 +148,13 @@ static uint64_t *take_word(struct watch_queue *queue, struct watch_chunk **spare
 		queue->free_word = (uint64_t *)(uintptr_t)(*word & ~FREE_WORD);
 		return word;
 	}
-	if (chunk->used == CHUNK_WORDS) {
-		if (!*spare)
-			return NULL;
-		chunk = *spare;
-		*spare = NULL;
-		chunk->next = queue->chunks;
-		queue->chunks = chunk;
-	}
-	return &chunk->words[chunk->used++];
+	return chunk->used < CHUNK_WORDS ? &chunk->words[chunk->used++] : NULL;
 }
 
 bool ummu_watch_arm(struct ummu_interval_tree *tree, struct watch_queue *queue,
-		    struct watch *watch, struct watch_chunk **spare)
+		    struct watch *watch)
 {
-	uint64_t *word = take_word(queue, spare);
+	uint64_t *word = take_word(queue);
 
 	if (!word)
 		return false;
@@ -168,7 +166,6 @@ bool ummu_watch_arm(struct ummu_interval_tree *tree, struct watch_queue *queue,
 	watch->queue = queue;
 	watch->spent = false;
 	watch->pending = false;
-	LIST_INSERT_HEAD(&queue->watches, watch, member);
 	ummu_interval_insert(tree, &watch->range);
 	queue->live++;
 	return true;
@@ -208,7 +205,6 @@ void ummu_watch_disarm(struct ummu_interval_tree *tree, struct watch *watch)
 		ummu_interval_remove(tree, &watch->range);
 	if (watch->pending)
 		forget_event(watch);
-	LIST_REMOVE(watch, member);
 	__atomic_store_n(watch->word,
 			 FREE_WORD | (uint64_t)(uintptr_t)queue->free_word,
 			 __ATOMIC_RELAXED);

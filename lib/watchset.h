@@ -57,7 +57,9 @@ struct watch {
  *              if somebody closes it
  * @chunks:     memory for state words; zeros in a forked child
  * @free_word:  a list of words to use again, linked through the words
- * @watches:    every watch, spent ones too
+ * @watches:    every watch that is not freed, for ummu_watch_queue_destroy(),
+ *              also in a forked child; this list and @chunks change only with
+ *              a second lock held, the backend's, which a fork waits for
  * @pending:    watches whose event was not read, oldest first
  * @live, @hit, @read: counters
  */
@@ -82,15 +84,17 @@ void ummu_watch_queue_destroy(struct watch_queue *queue);
 struct watch_chunk *ummu_watch_chunk_new(void);
 void ummu_watch_chunk_free(struct watch_chunk *chunk);
 
+/** ummu_watch_chunk_add - give it to the queue; under the lock of @watches. */
+void ummu_watch_chunk_add(struct watch_queue *queue, struct watch_chunk *chunk);
+
 /**
- * watch_arm - make @watch live: give it a word, put it in the tree
- * @spare: a new chunk or NULL; set to NULL if it was used up
+ * ummu_watch_arm - make @watch live: give it a word, put it in the tree
  *
- * range and cookie are set.  False if there was no word left and no spare:
- * make one without the lock and call again.
+ * Its range and cookie are set.  False if there is no word left: add a chunk,
+ * which is made without the lock, and call again.
  */
 bool ummu_watch_arm(struct ummu_interval_tree *tree, struct watch_queue *queue,
-		    struct watch *watch, struct watch_chunk **spare);
+		    struct watch *watch);
 
 /** ummu_watch_disarm - take @watch out of everything; the caller frees it later. */
 void ummu_watch_disarm(struct ummu_interval_tree *tree, struct watch *watch);
