@@ -3,6 +3,8 @@
 #ifndef UMMU_UFFD_ABI_H
 #define UMMU_UFFD_ABI_H
 
+#include <linux/ioctl.h>
+#include <linux/types.h>
 #include <linux/userfaultfd.h>
 
 #ifndef UFFD_USER_MODE_ONLY /* 5.11 */
@@ -17,5 +19,17 @@
 #ifndef UFFD_FEATURE_WP_ASYNC /* 6.7 */
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
+
+/* PAGEMAP_SCAN, 6.7: Documentation/admin-guide/mm/pagemap.rst */
+struct pagemap_region {
+	__u64 start, end, categories;
+};
+struct pagemap_scan {
+	__u64 size, flags, start, end, walk_end, regions, region_count;
+	__u64 max_pages, category_inverted, category_mask;
+	__u64 category_anyof_mask, return_mask;
+};
+#define UMMU_PAGEMAP_SCAN _IOWR('f', 16, struct pagemap_scan)
+#define UMMU_PAGE_IS_WPALLOWED (1 << 0) /* its mapping has WP_ASYNC */
 
 #endif

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -18,6 +19,9 @@
 
 /* Count the mappings again after this many splits at the latest. */
 #define SPLIT_RUN 8192
+
+/* How often to register a range that other threads keep mapping anew. */
+#define REGISTER_ATTEMPTS 4
 
 /* Sizes of huge pages to try, smallest first: arm64's and x86's. */
 static const uint64_t huge_page_sizes[] = {
@@ -157,7 +161,7 @@ static int explain_register(int error, const struct uffd_process *process,
 	snprintf(range, sizeof(range), "%#llx-%#llx",
 		 (unsigned long long)extent->start,
 		 (unsigned long long)extent->last);
-	if (has_hole(extent))
+	if (error == EFAULT || has_hole(extent))
 		return ummu_explain(-EFAULT,
 				    "part of %s is not mapped: watch memory that exists",
 				    range);
@@ -185,17 +189,87 @@ static int explain_register(int error, const struct uffd_process *process,
 			process->any_file ?
 				"" :
 				"; file mappings and SysV shared memory need Linux 6.7");
+	case EAGAIN:
+		return ummu_explain(
+			-EAGAIN,
+			"%s is being mapped anew by other threads: use it uncached this time",
+			range);
 	default:
-		return ummu_explain(-error, "UFFDIO_REGISTER of %s: %m", range);
+		return ummu_explain(-error, "UFFDIO_REGISTER of %s: %s", range,
+				    strerror(error));
 	}
 }
 
+enum coverage { WHOLE, BROKEN, CANNOT_TELL };
+
 /*
- * The kernel registers around holes without a word.  A mapping made in a hole
- * a moment later would be pinned and not reported, so a hole is an error; and
- * as a hole could be filled between the first two steps, the range is then
- * registered once more, which costs little when nothing is left to do.
+ * Is every page of the range mapped and registered?  One walk with the address
+ * space locked: what is in one piece here was so at one moment.
  */
+static enum coverage coverage_of(const struct uffd_process *process,
+				 const struct uffd_extent *range)
+{
+	struct pagemap_region found[2] = { { 0 } };
+	struct pagemap_scan scan = {
+		.size = sizeof(scan),
+		.start = range->start,
+		.end = range->last + 1,
+		.regions = (uintptr_t)found,
+		.region_count = 2,
+		.category_mask = UMMU_PAGE_IS_WPALLOWED,
+		.return_mask = UMMU_PAGE_IS_WPALLOWED,
+	};
+	int pieces;
+
+	if (!process->any_file || process->pagemap_fd < 0)
+		return CANNOT_TELL;
+	pieces = ioctl(process->pagemap_fd, UMMU_PAGEMAP_SCAN, &scan);
+	if (pieces < 0)
+		return CANNOT_TELL;
+	return pieces == 1 && found[0].start == scan.start &&
+			       found[0].end == scan.end ?
+		       WHOLE :
+		       BROKEN;
+}
+
+static bool one_mapping_at_most(const struct uffd_extent *range,
+				const struct uffd_extent *registered)
+{
+	return range->start == registered->start &&
+	       range->last == registered->last &&
+	       range->last - range->start < (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/*
+ * The kernel registers around holes without a word.  What is mapped into a hole
+ * a moment later would be pinned and not reported, so the range must be whole
+ * and registered at one moment after this watch was armed.  A single page is,
+ * or registering it fails.  Before 6.7 there is no way to see it: holes are
+ * looked for, and the range is registered once more in case one was filled in
+ * between.  That leaves a gap for memory that other threads unmap and map again
+ * during this call, twice and in step with it, against the caller's promise.
+ */
+static int make_whole(struct uffd_process *process,
+		      const struct uffd_extent *range,
+		      const struct uffd_extent *registered)
+{
+	if (one_mapping_at_most(range, registered))
+		return 0;
+	for (int attempt = 0; attempt < REGISTER_ATTEMPTS; attempt++) {
+		enum coverage coverage = coverage_of(process, range);
+		int error;
+
+		if (coverage == WHOLE)
+			return 0;
+		if (has_hole(range))
+			return EFAULT;
+		error = register_extent(process->fd, registered);
+		if (error || coverage == CANNOT_TELL)
+			return error;
+	}
+	return EAGAIN;
+}
+
 int ummu_uffd_cover(struct uffd_process *process, struct watch *watch)
 {
 	const struct uffd_extent range = { .start = watch->range.start,
@@ -207,10 +281,7 @@ int ummu_uffd_cover(struct uffd_process *process, struct watch *watch)
 		return explain_register(error, process, &range);
 	watch->covered_start = extent.start;
 	watch->covered_last = extent.last;
-	if (!has_hole(&range))
-		error = register_extent(process->fd, &extent);
-	else
-		error = EFAULT;
+	error = make_whole(process, &range, &extent);
 	if (!error)
 		return 0;
 	error = explain_register(error, process, &range);
