@@ -161,22 +161,22 @@ static bool reap_some(struct ummu_rcache *rcache, struct released *released)
 	ummu_stripes_write_lock(&rcache->stripes);
 	for (int done = 0; done < EVENTS_PER_HOLD; done += count) {
 		/*
-		 * Sampled before the read that finds nothing: what is queued
+		 * Sampled before the read that empties the queue: what is queued
 		 * after that read moves the generation past the sample.
 		 */
 		generation = ummu_monitor_generation(rcache->monitor);
 		count = ummu_monitor_read(rcache->monitor, events, EVENT_BATCH);
-		if (count <= 0) {
+		for (int i = 0; i < count; i++)
+			spoil(rcache,
+			      (struct region *)(uintptr_t)events[i].cookie,
+			      leave_reason_of(events[i].reason), released);
+		if (count < EVENT_BATCH) {
 			/* Relaxed: a stale value costs one more reap. */
 			__atomic_store_n(&rcache->seen, generation,
 					 __ATOMIC_RELAXED);
 			more = false;
 			break;
 		}
-		for (int i = 0; i < count; i++)
-			spoil(rcache,
-			      (struct region *)(uintptr_t)events[i].cookie,
-			      leave_reason_of(events[i].reason), released);
 	}
 	ummu_stripes_write_unlock(&rcache->stripes);
 	return more;
