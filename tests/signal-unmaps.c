@@ -2,8 +2,9 @@
 /*
  * signal-unmaps.c - threads that are interrupted or cancelled anywhere.
  *
- * A handler may unmap watched memory, and then waits for whoever reads events:
- * a thread that it interrupted must not be the one that all wait for.
+ * A handler, of a signal or of fork(), may unmap watched memory, and then waits
+ * for whoever reads events: the thread in which it runs must not be the one
+ * that all wait for.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -151,6 +153,37 @@ static void handler_unmaps_under_a_cache(void **state)
 	munmap(used, page);
 }
 
+/* Registered before the library's, so that it runs when that has run. */
+static void before_fork(void)
+{
+	unmap_what_is_offered(0);
+}
+
+static void fork_handler_unmaps(void **state)
+{
+	struct ummu_monitor *monitor;
+	struct ummu_watch *handle;
+	char *memory = map_page();
+	pid_t child;
+	int status;
+
+	(void)state;
+	assert_int_equal(ummu_monitor_open(NULL, &monitor), 0);
+	assert_int_equal(ummu_monitor_watch(monitor, memory, page, 0, &handle),
+			 0);
+	__atomic_store_n(&offered, memory, __ATOMIC_RELEASE);
+	child = fork();
+	if (!child)
+		_exit(ummu_watch_valid(handle) ||
+		      ummu_monitor_status(monitor) != -ECHILD);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_null(__atomic_load_n(&offered, __ATOMIC_ACQUIRE));
+	assert_false(ummu_watch_valid(handle));
+	ummu_monitor_unwatch(monitor, handle);
+	ummu_monitor_close(monitor);
+}
+
 /* What a cancelled thread leaves is its current mapping. */
 struct victim {
 	struct witness *witness;
@@ -225,11 +258,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(handler_unmaps_while_watching),
 		cmocka_unit_test(handler_unmaps_under_a_cache),
+		cmocka_unit_test(fork_handler_unmaps),
 		cmocka_unit_test(cancelled_anywhere),
 	};
 
 	run_limit(50);
 	witness_need_uffd();
 	page = (size_t)sysconf(_SC_PAGESIZE);
+	assert_int_equal(pthread_atfork(before_fork, NULL, NULL), 0);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
