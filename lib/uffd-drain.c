@@ -188,6 +188,16 @@ static void end_store(struct uffd_process *process)
 			 __ATOMIC_RELEASE);
 }
 
+void ummu_uffd_give_up(struct uffd_process *process)
+{
+	/* If it is still open then unmaps must not wait for a reader. */
+	if (is_ours(process))
+		close(process->fd);
+	begin_store(process);
+	fail(process);
+	end_store(process);
+}
+
 int ummu_uffd_drain(struct uffd_process *process)
 {
 	struct uffd_msg messages[BATCH];
@@ -198,9 +208,7 @@ int ummu_uffd_drain(struct uffd_process *process)
 		return 0;
 	/* Never read a descriptor that has become somebody else's. */
 	if (!is_ours(process)) {
-		begin_store(process);
-		fail(process);
-		end_store(process);
+		ummu_uffd_give_up(process);
 		return 0;
 	}
 

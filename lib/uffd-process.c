@@ -3,10 +3,10 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -27,12 +27,10 @@
 	 UFFD_FEATURE_WP_ASYNC)
 
 /*
- * How often the reader looks whether its descriptor is still there.  poll()
- * looks files up by number at each wake-up, yet keeps the one it began with
- * open: with the number in other hands it would sleep for ever, and the kernel
- * would let an unmapping thread wait for it.
+ * How often the reader looks whether somebody has closed its descriptor, for
+ * programs that only poll and check nothing.  Every check looks at once.
  */
-#define RECHECK_MS 1000
+#define RECHECK_MS 5000
 
 /* A table of this many descriptors is small. */
 #define HIGH_DESCRIPTORS 1024
@@ -126,22 +124,29 @@ static void after_fork_in_child(void)
  * The reader makes sure that an unmapping thread never waits for long, also
  * when nobody looks anything up.  It neither allocates nor frees nor calls
  * out: it may be the one whom an unmap waits for.
+ *
+ * It waits with epoll, which knows the file and not its number.  poll() would
+ * keep the file open after somebody closed it, and look another one up by its
+ * number at the next wake-up: the event would stay unread for ever.
  */
 static void *reader(void *argument)
 {
 	struct uffd_process *process = argument;
-	struct pollfd wait = { .fd = process->fd, .events = POLLIN };
+	struct epoll_event event;
 	struct uffd_guard guard;
+	bool lost;
 
-	for (;;) {
-		if (poll(&wait, 1, RECHECK_MS) < 0 && errno != EINTR)
-			break;
+	do {
+		lost = epoll_wait(process->epoll_fd, &event, 1, RECHECK_MS) <
+			       0 &&
+		       errno != EINTR;
 		ummu_uffd_lock(process, &guard);
-		ummu_uffd_drain(process);
+		if (lost)
+			ummu_uffd_give_up(process);
+		else
+			ummu_uffd_drain(process);
 		ummu_uffd_unlock(process, &guard);
-		if (__atomic_load_n(&process->failed, __ATOMIC_RELAXED))
-			break;
-	}
+	} while (!__atomic_load_n(&process->failed, __ATOMIC_RELAXED));
 	return NULL;
 }
 
@@ -292,37 +297,73 @@ static int move_high(int fd)
 	return high;
 }
 
-static int open_process(struct uffd_process *process)
+static int open_epoll(int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	int error;
+
+	if (epoll_fd < 0)
+		return ummu_explain(-errno, "epoll_create1: %m");
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
+		error = ummu_explain(-errno, "epoll_ctl: %m");
+		close(epoll_fd);
+		return error;
+	}
+	return move_high(epoll_fd);
+}
+
+static int open_identity(int fd, uint64_t *inode)
 {
 	struct stat identity;
-	int error = 0;
+
+	if (fstat(fd, &identity))
+		return ummu_explain(-errno, "fstat of the userfaultfd: %m");
+	*inode = identity.st_ino;
+	return 0;
+}
+
+static int open_pagemap(void)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -1 : move_high(fd);
+}
+
+static int open_process(struct uffd_process *process)
+{
+	int error;
 
 	process->fd = open_uffd(&process->any_file);
 	if (process->fd < 0)
 		return process->fd;
 	process->fd = move_high(process->fd);
-	if (fstat(process->fd, &identity))
-		error = ummu_explain(-errno, "fstat of the userfaultfd: %m");
-	process->inode = identity.st_ino;
-	process->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	if (process->pagemap_fd >= 0)
-		process->pagemap_fd = move_high(process->pagemap_fd);
+	error = open_identity(process->fd, &process->inode);
 	if (!error)
 		error = ummu_uffd_selftest(process->fd);
-	if (!error)
-		error = start_reader(process);
-	if (error) {
-		if (process->pagemap_fd >= 0)
-			close(process->pagemap_fd);
-		close(process->fd);
-		return error;
-	}
+	if (error)
+		goto close_uffd;
+	process->epoll_fd = error = open_epoll(process->fd);
+	if (error < 0)
+		goto close_uffd;
+	process->pagemap_fd = open_pagemap();
+	error = start_reader(process);
+	if (error)
+		goto close_all;
 	/* Release: who sees the number sees all that was set up before. */
 	__atomic_store_n(&process->incarnation,
 			 __atomic_add_fetch(&last_incarnation, 1,
 					    __ATOMIC_RELAXED),
 			 __ATOMIC_RELEASE);
 	return 0;
+
+close_all:
+	if (process->pagemap_fd >= 0)
+		close(process->pagemap_fd);
+	close(process->epoll_fd);
+close_uffd:
+	close(process->fd);
+	return error;
 }
 
 static int atfork_error;

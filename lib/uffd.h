@@ -52,6 +52,7 @@ struct uffd_grace {
  * @sequence:    odd while a drain is under way; written under @lock
  * @failed:      the descriptor is not ours any more; set once, under @lock
  * @fd:          the userfaultfd, O_NONBLOCK; constant once open
+ * @epoll_fd:    what the reader waits for: @fd is readable; constant once open
  * @pagemap_fd:  /proc/self/pagemap, -1 without /proc; constant once open
  * @inode:       of @fd, which tells it from another userfaultfd (5.12);
  *               constant once open
@@ -80,6 +81,7 @@ struct uffd_process {
 	bool failed;
 	bool any_file;
 	int fd;
+	int epoll_fd;
 	int pagemap_fd;
 	uint64_t inode;
 	pthread_mutex_t opening;
@@ -132,6 +134,9 @@ enum uffd_probe ummu_uffd_probe(int fd);
 
 /** ummu_uffd_drain - read and store what is there; under the lock; returns how many. */
 int ummu_uffd_drain(struct uffd_process *process);
+
+/** ummu_uffd_give_up - fail: nobody will read events any more; under the lock. */
+void ummu_uffd_give_up(struct uffd_process *process);
 
 /** ummu_uffd_settle - without the lock; false if it took too long or has failed. */
 bool ummu_uffd_settle(struct uffd_process *process);

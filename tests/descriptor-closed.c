@@ -185,7 +185,7 @@ static void one_closed(void)
 	poller = (struct pollfd){ .fd = scene.event_fd, .events = POLLIN };
 	close(scene.uffd);
 	munmap(scene.memory, page);
-	CHILD_REQUIRE(poll(&poller, 1, 5000) == 1);
+	CHILD_REQUIRE(poll(&poller, 1, 20000) == 1);
 	expect_events(&scene);
 	CHILD_REQUIRE(poll(&poller, 1, 0) == 0);
 	expect_failed(&scene);
