@@ -45,7 +45,8 @@ expect "status shows limits" $works 'vm.max_map_count  *[0-9]' status
 if [ $works = 0 ]; then
 	UMMU_MONITOR=none expect "UMMU_MONITOR has a say" 0 \
 		'programs get none' status
-	UMMU_MONITOR=nonsense expect "and may be wrong" 3 'none works' status
+	UMMU_MONITOR=nonsense expect "and may be wrong" 3 \
+		'programs get an error' status
 fi
 
 "$tool" status >/dev/full 2>"$scratch/out"
