@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 
-run = subprocess.Popen([sys.argv[1], "verify", "--json", "--timeout", "2"],
+run = subprocess.Popen([sys.argv[1], "verify", "--json", "--timeout", "2",
+                        "--only", "munmap"],
                        stdout=subprocess.PIPE)
 signals = [signal.SIGSEGV, signal.SIGSTOP]
 seen = set()
