@@ -59,8 +59,9 @@ int ummu_pin_uring_service(struct ummu_pin_uring *pin);
  *
  * reg() returns -ENOBUFS when every slot is taken (eviction gives them back),
  * -EXDEV as above, or what the kernel said: -ENOMEM (RLIMIT_MEMLOCK),
- * -EFAULT (also for more than 1 GiB), -EOPNOTSUPP (file mappings on some kernels).  Any access bits are
- * accepted: io_uring has one kind of buffer, and needs it writable.
+ * -EFAULT (also for more than 1 GiB), -EOPNOTSUPP (file mappings on some
+ * kernels).  Any access bits are accepted: io_uring has one kind of buffer, and
+ * needs it writable.
  */
 extern const struct ummu_rcache_ops ummu_pin_uring_ops;
 
