@@ -14,7 +14,8 @@ packages_of()
 		echo gcc libc6-dev meson ninja-build pkg-config \
 			liburing-dev libjson-c-dev ;;
 	check)
-		echo binutils clang clang-format g++ git libcmocka-dev \
+		# llvm: names for the sanitizers' addresses.
+		echo binutils clang clang-format g++ git libcmocka-dev llvm \
 			mandoc python3 ;;
 	model)
 		echo gcc libc6-dev spin ;;
