@@ -274,7 +274,7 @@ bool ummu_uffd_settle(struct uffd_process *process)
 		switch (ummu_uffd_probe(process->fd)) {
 		case UFFD_QUIET:
 			/*
-			 * The load below after the probe: if the count fell
+			 * model: RECHECK.  The load below after the probe: if the count fell
 			 * because a message was read, the odd sequence of
 			 * that read is visible to whoever saw it fallen.
 			 */

@@ -270,6 +270,7 @@ static int make_whole(struct uffd_process *process,
 	return EAGAIN;
 }
 
+/* model: REGISTER.  Always, whoever has registered the range before. */
 int ummu_uffd_cover(struct uffd_process *process, struct watch *watch)
 {
 	const struct uffd_extent range = { .start = watch->range.start,
@@ -289,6 +290,7 @@ int ummu_uffd_cover(struct uffd_process *process, struct watch *watch)
 	return error;
 }
 
+/* model: UNWATCH, the second half.  Never after the lock was dropped. */
 void ummu_uffd_uncover(struct uffd_process *process, struct watch *watch)
 {
 	const struct uffd_extent extent = { .start = watch->covered_start,

@@ -24,7 +24,7 @@ void ummu_unlink(struct ummu_rcache *rcache, struct region *region,
 }
 
 /*
- * Give up one reference.  The region joins @released if it was the last one;
+ * model: DROP.  Give up one reference.  The region joins @released if it was the last one;
  * with a lock held too, but ummu_release() must follow without any.
  */
 void ummu_drop(struct region *region, struct released *released)
@@ -51,7 +51,7 @@ void ummu_unregister(struct ummu_rcache *rcache, struct region *region)
 			   __ATOMIC_RELAXED);
 }
 
-/* Steps (b) and (c) of the rule in internal.h.  No lock held. */
+/* model: UNWATCH.  Steps (b) and (c) of the rule in internal.h.  No lock held. */
 void ummu_unwatch(struct ummu_rcache *rcache, struct region *region)
 {
 	struct ummu_watch *watch = region->watch;
@@ -147,7 +147,7 @@ static bool spoil(struct ummu_rcache *rcache, struct region *region,
 }
 
 /*
- * Handle some events in one hold of the write lock; true if there may be more.
+ * model: REAP.  Handle some events in one hold of the write lock; true if there may be more.
  * Reading an event and using the region that its cookie names happen in the
  * same hold: see internal.h.
  */
