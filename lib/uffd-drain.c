@@ -274,9 +274,10 @@ bool ummu_uffd_settle(struct uffd_process *process)
 		switch (ummu_uffd_probe(process->fd)) {
 		case UFFD_QUIET:
 			/*
-			 * model: RECHECK.  The load below after the probe: if the count fell
-			 * because a message was read, the odd sequence of
-			 * that read is visible to whoever saw it fallen.
+			 * model: RECHECK.  The load below after the probe: if
+			 * the count fell because a message was read, the odd
+			 * sequence of that read is visible to whoever saw it
+			 * fallen.
 			 */
 			__atomic_thread_fence(__ATOMIC_ACQUIRE);
 			if (__atomic_load_n(&process->sequence,

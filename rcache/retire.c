@@ -24,8 +24,8 @@ void ummu_unlink(struct ummu_rcache *rcache, struct region *region,
 }
 
 /*
- * model: DROP.  Give up one reference.  The region joins @released if it was the last one;
- * with a lock held too, but ummu_release() must follow without any.
+ * model: DROP.  Give up one reference.  The region joins @released if it was the
+ * last one; with a lock held too, but ummu_release() must follow without any.
  */
 void ummu_drop(struct region *region, struct released *released)
 {
@@ -147,9 +147,9 @@ static bool spoil(struct ummu_rcache *rcache, struct region *region,
 }
 
 /*
- * model: REAP.  Handle some events in one hold of the write lock; true if there may be more.
- * Reading an event and using the region that its cookie names happen in the
- * same hold: see internal.h.
+ * model: REAP.  Handle some events in one hold of the write lock; true if there
+ * may be more.  Reading an event and using the region that its cookie names
+ * happen in the same hold: see internal.h.
  */
 static bool reap_some(struct ummu_rcache *rcache, struct released *released)
 {
