@@ -112,7 +112,7 @@ struct uffd_guard {
 
 /* uffd-process.c: opening it, locking it, the reader thread. */
 
-/** ummu_uffd_process_get - the shared state, opened if need be; -errno, explained. */
+/** ummu_uffd_process_get - the shared state, opened if need be; or -errno. */
 int ummu_uffd_process_get(struct uffd_process **process_p);
 void ummu_uffd_lock(struct uffd_process *process, struct uffd_guard *guard);
 void ummu_uffd_unlock(struct uffd_process *process,
@@ -132,7 +132,7 @@ enum uffd_probe {
 
 enum uffd_probe ummu_uffd_probe(int fd);
 
-/** ummu_uffd_drain - read and store what is there; under the lock; returns how many. */
+/** ummu_uffd_drain - read and store what is there, under the lock; how many. */
 int ummu_uffd_drain(struct uffd_process *process);
 
 /** ummu_uffd_give_up - fail: nobody will read events any more; under the lock. */

@@ -77,7 +77,7 @@ struct watch_queue {
 /** ummu_watch_queue_init - 0 or -errno; allocates, so called without the lock. */
 int ummu_watch_queue_init(struct watch_queue *queue);
 
-/** ummu_watch_queue_destroy - frees every watch as well; called without the lock. */
+/** ummu_watch_queue_destroy - frees every watch too; without the lock. */
 void ummu_watch_queue_destroy(struct watch_queue *queue);
 
 /** ummu_watch_chunk_new - room for more words, or NULL; called without the lock. */

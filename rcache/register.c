@@ -144,7 +144,7 @@ enum admission {
 	UNKNOWN,  /* covers() has to be asked first */
 };
 
-/* model: INSERT.  Link @region unless another one serves the request.  Write lock. */
+/* model: INSERT.  Link @region unless another serves the request.  Write lock. */
 static enum admission admit_locked(struct ummu_rcache *rcache,
 				   struct request *request,
 				   struct region *region,

@@ -16,8 +16,8 @@
  * FORK: a monitor belongs to the process that opened it.  In a child of fork()
  * or clone() without CLONE_VM every watch is invalid, ummu_monitor_status(),
  * _watch() and _read() answer -ECHILD, and ummu_monitor_close() only frees
- * memory.  A child may open a monitor of its own.  vfork() and posix_spawn() children share the parent's
- * memory and are not children in this sense.
+ * memory.  A child may open a monitor of its own.  vfork() and posix_spawn()
+ * children share the parent's memory and are not children in this sense.
  *
  * The idea is that of the 2009 ummunotify driver for Linux: a shared word that
  * says "nothing changed" in one load.  See ummunotify(7) for the guarantee.
@@ -71,7 +71,8 @@ struct ummu_monitor_opts {
  * Errors: -EINVAL (unknown backend name, bad @opts->size), -ENOSYS,
  * -EPERM, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no thread could be started),
  * -EBADF (somebody closed the process's userfaultfd), -EOPNOTSUPP (this kernel
- * lacks what the backend needs, or failed the self-test).  ummu_monitor_explain() says which and what to do.
+ * lacks what the backend needs, or failed the self-test).
+ * ummu_monitor_explain() says which and what to do.
  */
 int ummu_monitor_open(const struct ummu_monitor_opts *opts,
 		      struct ummu_monitor **monitor_p);
