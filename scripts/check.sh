@@ -62,7 +62,7 @@ meson_tests() # NAME MESON-TEST-OPTION...
 	rm -f "$work/$name/meson-logs/testlog.json"
 	"${without_aslr[@]}" meson test -C "$work/$name" --no-rebuild \
 		${UMMU_LONG:+-t 10} "$@" </dev/null |
-		grep -E '^ *[0-9]+/[0-9]+ '
+		grep --line-buffered -E '^ *[0-9]+/[0-9]+ '
 	scripts/test-results.py "$name" "$work/$name" "$logs" >>"$results" ||
 		record fail "$name/meson-test"
 }
