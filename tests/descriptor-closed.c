@@ -23,29 +23,13 @@
 
 #include <cmocka.h>
 
+#include "child.h"
 #include "run.h"
 #include "witness.h"
 
 #define MOST 4096 /* descriptors that the process has */
 
 static size_t page;
-
-#if RUN_TSAN
-/* A child that starts threads ends otherwise. */
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void)
-{
-	return "die_after_fork=0";
-}
-#endif
-
-#define CHILD_REQUIRE(truth)                                                \
-	do {                                                                \
-		if (!(truth)) {                                             \
-			fprintf(stderr, "line %d: %s\n", __LINE__, #truth); \
-			_exit(1);                                           \
-		}                                                           \
-	} while (0)
 
 /* A monitor, a cache, and what they hold. */
 struct scene {
@@ -290,16 +274,13 @@ static void by_sockets(void)
 static void in_a_child(void (*scenario)(void))
 {
 	pid_t child = fork();
-	int status;
 
 	if (!child) {
 		run_limit(20);
 		scenario();
 		_exit(0);
 	}
-	assert_true(child > 0);
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
+	expect_child(child);
 }
 
 #define IN_A_CHILD(scenario)                      \

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "child.h"
 #include "run.h"
 #include "witness.h"
 
@@ -109,15 +110,6 @@ static void exec_while_watching(void **state)
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
 }
-
-#if RUN_TSAN
-/* A child that starts threads ends otherwise. */
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void)
-{
-	return "die_after_fork=0";
-}
-#endif
 
 int main(int argc, char **argv)
 {

@@ -19,31 +19,13 @@
 
 #include <cmocka.h>
 
+#include "child.h"
 #include "run.h"
 #include "witness.h"
 
 #define FORKS 200
 
 static size_t page;
-
-#if RUN_TSAN
-/* A child that starts threads ends otherwise. */
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void)
-{
-	return "die_after_fork=0";
-}
-#endif
-
-/* A child tells by its exit status which line was not true; 0: all were. */
-#define CHILD_REQUIRE(truth)                                              \
-	do {                                                              \
-		if (!(truth)) {                                           \
-			fprintf(stderr, "child: line %d: %s\n", __LINE__, \
-				#truth);                                  \
-			_exit(1);                                         \
-		}                                                         \
-	} while (0)
 
 /* Everything there is to inherit. */
 struct state {
@@ -131,26 +113,6 @@ static int tear_down(void **state_p)
 	munmap(state->memory, 4 * page);
 	free(state);
 	return 0;
-}
-
-static pid_t plain_fork(void)
-{
-	return fork();
-}
-
-/* Runs no handler. */
-static pid_t raw_clone(void)
-{
-	return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-}
-
-static void expect_child(pid_t child)
-{
-	int status;
-
-	assert_true(child > 0);
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
 }
 
 /* Nothing here allocates, as a raw clone may have copied malloc's locks. */

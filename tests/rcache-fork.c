@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* rcache-fork.c - a cache in a child of fork, forked in every state of it. */
 #define _GNU_SOURCE
+#include "child.h"
 #include "rcache-fixture.h"
 
 #include <sched.h>
@@ -15,37 +16,6 @@
 
 /* Only where a leak sanitizer is linked in. */
 int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
-
-/* A child tells by its exit status which line was not true; 0: all were. */
-#define CHILD_REQUIRE(truth)                       \
-	do {                                       \
-		if (!(truth))                      \
-			_exit(__LINE__ % 255 + 1); \
-	} while (0)
-
-static pid_t plain_fork(void)
-{
-	return fork();
-}
-
-/* Runs no handler. */
-static pid_t raw_clone(void)
-{
-	return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-}
-
-static void expect_child(pid_t child)
-{
-	int status;
-
-	assert_true(child > 0);
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (WIFSIGNALED(status))
-		fail_msg("the child died of signal %d", WTERMSIG(status));
-	if (WEXITSTATUS(status))
-		fail_msg("the child found line %d (modulo 255) untrue",
-			 WEXITSTATUS(status) - 1);
-}
 
 static unsigned int deregistered(const struct fixture *fixture)
 {
