@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # install-packages.sh - makes sure that the Debian packages of a task are there.
 #
-# usage: install-packages.sh build|check|model|format...
+# usage: install-packages.sh build|check|model|format|vm...
 #
 # Touches neither apt nor the network when nothing is missing.
 set -eu
@@ -21,6 +21,10 @@ packages_of()
 		echo gcc libc6-dev spin ;;
 	format)
 		echo clang-format git ;;
+	vm)
+		# The kernels' archives, and how they are compressed.
+		echo cpio debian-archive-keyring qemu-system-x86 \
+			xz-utils zstd ;;
 	*)
 		echo "install-packages.sh: no such task: $1" >&2
 		exit 2 ;;
