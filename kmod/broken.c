@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * broken.c - hits that come too late, for the build that is broken that way.
+ *
+ * The space is not kept alive: a test of that build keeps its descriptor open.
+ */
+#include <linux/delay.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+
+#include "broken.h"
+#include "ummunotify.h"
+
+static atomic_t deferred_count = ATOMIC_INIT(0);
+
+struct deferred {
+	struct work_struct work;
+	struct ummunotify_space *space;
+	struct ummunotify_window window;
+};
+
+static void hit_later(struct work_struct *work)
+{
+	struct deferred *deferred = container_of(work, struct deferred, work);
+
+	spin_lock(&deferred->space->lock);
+	ummunotify_hit_range(deferred->space, &deferred->window, true);
+	spin_unlock(&deferred->space->lock);
+	kfree(deferred);
+	atomic_dec(&deferred_count);
+}
+
+/**
+ * ummunotify_broken_defer() - hit the watches over a window some time later
+ * @space: whose
+ * @window: over what
+ */
+void ummunotify_broken_defer(struct ummunotify_space *space,
+			     const struct ummunotify_window *window)
+{
+	struct deferred *deferred = kmalloc(sizeof(*deferred), GFP_ATOMIC);
+
+	if (!deferred)
+		return;
+	INIT_WORK(&deferred->work, hit_later);
+	deferred->space = space;
+	deferred->window = *window;
+	atomic_inc(&deferred_count);
+	schedule_work(&deferred->work);
+}
+
+/**
+ * ummunotify_broken_flush() - wait for what was deferred; the module leaves
+ */
+void ummunotify_broken_flush(void)
+{
+	while (atomic_read(&deferred_count))
+		msleep(20);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * compat.h - every difference between the kernels that this module builds on,
+ * and what it takes for granted of all of them.
+ */
+#ifndef UMMUNOTIFY_COMPAT_H
+#define UMMUNOTIFY_COMPAT_H
+
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/ummunotify.h>
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+#error "ummunotify needs Linux 6.1 or newer"
+#endif
+
+#ifndef CONFIG_64BIT
+#error "ummunotify needs a 64-bit kernel: its counters are read with one load"
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,
+				vm_flags_t clear)
+{
+	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+}
+#endif
+
+/* The classes of the ABI are the kernel's events, a bit for each. */
+static_assert(UMMUNOTIFY_CLASS_UNMAP == 1 << MMU_NOTIFY_UNMAP);
+static_assert(UMMUNOTIFY_CLASS_CLEAR == 1 << MMU_NOTIFY_CLEAR);
+static_assert(UMMUNOTIFY_CLASS_PROTECTION_VMA ==
+	      1 << MMU_NOTIFY_PROTECTION_VMA);
+static_assert(UMMUNOTIFY_CLASS_PROTECTION_PAGE ==
+	      1 << MMU_NOTIFY_PROTECTION_PAGE);
+static_assert(UMMUNOTIFY_CLASS_SOFT_DIRTY == 1 << MMU_NOTIFY_SOFT_DIRTY);
+static_assert(UMMUNOTIFY_CLASS_MIGRATE == 1 << MMU_NOTIFY_MIGRATE);
+static_assert(UMMUNOTIFY_CLASS_EXCLUSIVE == 1 << MMU_NOTIFY_EXCLUSIVE);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * in_flight.h - the invalidations that have started and not ended yet.
+ *
+ * A watch that is armed, or whose event is drained, while one of these overlaps
+ * it may be followed by a pin of the page that is about to go: such a watch is
+ * hit at once.  Windows nest and overlap, so this is a table and not a flag.
+ *
+ * Everything here is under the lock of the space.
+ */
+#ifndef UMMUNOTIFY_IN_FLIGHT_H
+#define UMMUNOTIFY_IN_FLIGHT_H
+
+#include <linux/bitops.h>
+#include <linux/minmax.h>
+
+#define UMMUNOTIFY_WINDOWS 16
+
+/**
+ * struct ummunotify_window - an invalidation
+ * @start: first byte
+ * @last: last byte
+ * @classes: UMMUNOTIFY_CLASS_... as a bit; all of them if it is not known
+ */
+struct ummunotify_window {
+	unsigned long start;
+	unsigned long last;
+	unsigned int classes;
+};
+
+/**
+ * struct ummunotify_in_flight - the table
+ * @used: a bit for each window in use
+ * @overflow: how many had no room; they count as everything
+ * @windows: in no order
+ */
+struct ummunotify_in_flight {
+	unsigned int used;
+	unsigned int overflow;
+	struct ummunotify_window windows[UMMUNOTIFY_WINDOWS];
+};
+
+static inline bool
+ummunotify_in_flight_none(const struct ummunotify_in_flight *table)
+{
+	return likely(!(table->used | table->overflow));
+}
+
+static inline void
+ummunotify_in_flight_add(struct ummunotify_in_flight *table,
+			 const struct ummunotify_window *window)
+{
+	unsigned int unused = ~table->used & (BIT(UMMUNOTIFY_WINDOWS) - 1);
+	unsigned int i;
+
+	if (unlikely(!unused)) {
+		table->overflow++;
+		return;
+	}
+	i = __ffs(unused);
+	table->windows[i] = *window;
+	table->used |= BIT(i);
+}
+
+/*
+ * Of equal windows any may be taken out, for they are the same to everybody.
+ * One that is not there had no room.
+ */
+static inline void
+ummunotify_in_flight_remove(struct ummunotify_in_flight *table,
+			    const struct ummunotify_window *window)
+{
+	unsigned int left = table->used;
+
+	while (left) {
+		unsigned int i = __ffs(left);
+		const struct ummunotify_window *at = &table->windows[i];
+
+		if (at->start == window->start && at->last == window->last &&
+		    at->classes == window->classes) {
+			table->used &= ~BIT(i);
+			return;
+		}
+		left &= left - 1;
+	}
+	if (table->overflow)
+		table->overflow--;
+}
+
+/*
+ * Is something of these classes in flight over [start, last]?  Says what: the
+ * part of it that is known.
+ */
+static inline bool
+ummunotify_in_flight_over(const struct ummunotify_in_flight *table,
+			  unsigned long start, unsigned long last,
+			  unsigned int classes, struct ummunotify_window *found)
+{
+	unsigned int left = table->used;
+
+	while (left) {
+		const struct ummunotify_window *at = &table->windows[__ffs(left)];
+
+		if (at->start <= last && start <= at->last &&
+		    at->classes & classes) {
+			*found = *at;
+			return true;
+		}
+		left &= left - 1;
+	}
+	if (!table->overflow)
+		return false;
+	*found = (struct ummunotify_window){ .start = start,
+					     .last = last,
+					     .classes = UMMUNOTIFY_CLASS_ALL };
+	return true;
+}
+
+#endif
