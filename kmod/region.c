@@ -237,6 +237,14 @@ static bool put_last(struct ummunotify_event __user *to,
 	return !copy_to_user(to, &last, sizeof(last));
 }
 
+/**
+ * enum drain_end - why a drain has come to its end
+ * @DRAIN_FULL: there is no more room
+ * @DRAIN_FAULT: the user memory is not there
+ * @DRAIN_DONE: all has been said, or had to be said again already
+ */
+enum drain_end { DRAIN_FULL, DRAIN_FAULT, DRAIN_DONE };
+
 /*
  * model: DRAIN.  What is drained while an invalidation of it is in flight is
  * hit again at once: the reader may pin the old page a moment later.  It is
@@ -245,11 +253,11 @@ static bool put_last(struct ummunotify_event __user *to,
  * Under the lock, with page faults disabled: the page that is copied to may be
  * the one that is being invalidated, by a thread that waits for the lock.
  *
- * Returns how many events were copied; @more_p: it is worth going on.
+ * Returns how many events were copied.
  */
 static unsigned int drain(struct ummunotify_file *file,
 			  struct ummunotify_event __user *to, unsigned int room,
-			  bool *more_p)
+			  enum drain_end *end_p)
 {
 	struct ummunotify_space *space = file->space;
 	struct ummunotify_region *region, *next;
@@ -258,6 +266,9 @@ static unsigned int drain(struct ummunotify_file *file,
 	unsigned int count;
 	LIST_HEAD(drained);
 
+	*end_p = DRAIN_DONE;
+	if (!ummunotify_readable(file))
+		return 0;
 	count = put_events(to, room, &file->pending, &at);
 	faulted = count < room && at != &file->pending;
 	list_cut_before(&drained, &file->pending, at);
@@ -266,14 +277,16 @@ static unsigned int drain(struct ummunotify_file *file,
 		list_for_each_entry_safe(region, next, &drained, pending)
 			again |= ummunotify_hit_if_in_flight(&region->slot);
 
-	*more_p = !faulted && !again;
 	if (list_empty(&file->pending) && count < room) {
-		*more_p = false;
-		if (put_last(to + count, file)) {
+		faulted = !put_last(to + count, file);
+		if (!faulted) {
 			file->reported = file->generation;
 			count++;
 		}
+		again = !faulted;
 	}
+	if (!again)
+		*end_p = faulted ? DRAIN_FAULT : DRAIN_FULL;
 	return count;
 }
 
@@ -288,11 +301,11 @@ static bool is_readable(struct ummunotify_file *file)
 }
 
 /* The lock is dropped now and then, and @room is finite. */
-static unsigned int drain_all(struct ummunotify_file *file,
-			      struct ummunotify_event __user *to, size_t room)
+static size_t drain_all(struct ummunotify_file *file,
+			struct ummunotify_event __user *to, size_t room,
+			enum drain_end *end_p)
 {
-	unsigned int count, total = 0;
-	bool more;
+	size_t total = 0;
 
 	do {
 		unsigned int some = min_t(size_t, room - total,
@@ -300,14 +313,22 @@ static unsigned int drain_all(struct ummunotify_file *file,
 
 		spin_lock(&file->space->lock);
 		pagefault_disable();
-		count = drain(file, to + total, some, &more);
+		total += drain(file, to + total, some, end_p);
 		pagefault_enable();
 		spin_unlock(&file->space->lock);
-		total += count;
 		cond_resched();
-	} while (more && total < room);
+	} while (*end_p == DRAIN_FULL && total < room);
 	trace_ummunotify_drain(file, total);
 	return total;
+}
+
+static int wait_until_readable(struct file *filp)
+{
+	struct ummunotify_file *file = filp->private_data;
+
+	if (filp->f_flags & O_NONBLOCK)
+		return is_readable(file) ? 0 : -EAGAIN;
+	return wait_event_interruptible(file->wait, is_readable(file));
 }
 
 /**
@@ -317,41 +338,38 @@ static unsigned int drain_all(struct ummunotify_file *file,
  * @size: of it; only whole events are copied
  * @position: not used
  *
+ * A buffer of which pages are not there is faulted in and filled on: programs
+ * of 2010 may take a short read for the last one.
+ *
  * Return: bytes, or -errno.  -EFAULT: nothing was copied and nothing is lost.
  */
 ssize_t ummunotify_read(struct file *filp, char __user *buffer, size_t size,
 			loff_t *position)
 {
 	struct ummunotify_file *file = filp->private_data;
+	struct ummunotify_event __user *to = (void __user *)buffer;
 	size_t room = min_t(size_t, size, MAX_RW_COUNT) / EVENT_SIZE;
-	unsigned int count;
+	size_t total = 0;
 	int error;
 
 	if (!ummunotify_file_is_mine(file))
 		return -EIO;
 	error = ummunotify_speak(file, UMMUNOTIFY_2010);
-	if (error)
-		return error;
+	while (!error) {
+		enum drain_end end;
 
-	for (;;) {
-		if (!is_readable(file)) {
-			if (filp->f_flags & O_NONBLOCK)
-				return -EAGAIN;
-			error = wait_event_interruptible(file->wait,
-							 is_readable(file));
-			if (error)
-				return error;
-		}
-		if (!room)
-			return 0;
-		count = drain_all(file, (void __user *)buffer, room);
-		if (count)
-			return count * EVENT_SIZE;
-
-		/* Another reader was faster, or the buffer is not there. */
-		if (fault_in_writeable(buffer, EVENT_SIZE))
-			return -EFAULT;
-		if (signal_pending(current))
-			return -ERESTARTSYS;
+		error = total ? 0 : wait_until_readable(filp);
+		if (error || !room)
+			break;
+		total += drain_all(file, to + total, room - total, &end);
+		/* None at all: another reader was faster. */
+		if (total && end != DRAIN_FAULT)
+			break;
+		if (end == DRAIN_FAULT &&
+		    fault_in_writeable((char __user *)(to + total), EVENT_SIZE))
+			error = -EFAULT;
+		else if (signal_pending(current))
+			error = -ERESTARTSYS;
 	}
+	return total ? total * EVENT_SIZE : error;
 }
