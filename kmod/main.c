@@ -68,4 +68,4 @@ module_exit(ummunotify_exit);
 MODULE_DESCRIPTION("Tells user space that memory it has registered went away");
 MODULE_AUTHOR("The ummunotify developers");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("0.2.0");
+MODULE_VERSION("0.1.0");

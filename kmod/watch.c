@@ -174,6 +174,7 @@ bool ummunotify_hit_if_in_flight(struct ummunotify_slot *slot)
 static struct interval_tree_node *
 pause_walk(struct ummunotify_space *space, struct interval_tree_node *next,
 	   const struct ummunotify_window *window, bool may_sleep)
+	__must_hold(&space->lock)
 {
 	struct walker walker = {
 		.start = window->start,
