@@ -233,15 +233,15 @@ static int watch_all(struct call *call, struct ummunotify_watch *watches,
  * and ended it.  Returns how many were left to end.
  */
 static unsigned int take_back(struct ummunotify_file *file,
-		      const struct ummunotify_watch *watches,
-		      unsigned int count)
+			      const struct ummunotify_watch *watches,
+			      unsigned int count)
 {
 	unsigned int i, ended = 0;
 
 	spin_lock(&file->space->lock);
 	for (i = 0; i < count; i++) {
-		struct ummunotify_slot *slot =
-			slot_of(file, watches[i].state, watches[i].slot);
+		struct ummunotify_slot *slot = slot_of(file, watches[i].state,
+						       watches[i].slot);
 
 		if (!slot)
 			continue;
@@ -316,8 +316,8 @@ static int unwatch_some(struct call *call, void __user *entries,
 	spin_lock(&file->space->lock);
 	ummunotify_log_drained(&file->log, call->batch.drained);
 	for (done = 0; done < count; done++) {
-		struct ummunotify_slot *slot =
-			slot_of(file, ids[done].state, ids[done].slot);
+		struct ummunotify_slot *slot = slot_of(file, ids[done].state,
+						       ids[done].slot);
 
 		if (!slot || ids[done].reserved)
 			break;
@@ -381,8 +381,8 @@ static void disarm_again(struct ummunotify_file *file,
 
 	spin_lock(&file->space->lock);
 	for (i = 0; i < count; i++) {
-		struct ummunotify_slot *slot =
-			slot_of(file, ids[i].state, ids[i].slot);
+		struct ummunotify_slot *slot = slot_of(file, ids[i].state,
+						       ids[i].slot);
 
 		if (!slot || ids[i].state == old[i].state)
 			continue;

@@ -30,8 +30,7 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,
 /* The classes of the ABI are the kernel's events, a bit for each. */
 static_assert(UMMUNOTIFY_CLASS_UNMAP == 1 << MMU_NOTIFY_UNMAP);
 static_assert(UMMUNOTIFY_CLASS_CLEAR == 1 << MMU_NOTIFY_CLEAR);
-static_assert(UMMUNOTIFY_CLASS_PROTECTION_VMA ==
-	      1 << MMU_NOTIFY_PROTECTION_VMA);
+static_assert(UMMUNOTIFY_CLASS_PROTECTION_VMA == 1 << MMU_NOTIFY_PROTECTION_VMA);
 static_assert(UMMUNOTIFY_CLASS_PROTECTION_PAGE ==
 	      1 << MMU_NOTIFY_PROTECTION_PAGE);
 static_assert(UMMUNOTIFY_CLASS_SOFT_DIRTY == 1 << MMU_NOTIFY_SOFT_DIRTY);

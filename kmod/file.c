@@ -25,8 +25,7 @@ int ummunotify_speak(struct ummunotify_file *file,
 	spin_lock(&file->space->lock);
 	if (file->language == UMMUNOTIFY_UNDECIDED)
 		WRITE_ONCE(file->language, language);
-	else if (file->language != language ||
-		 language == UMMUNOTIFY_SETTING_UP)
+	else if (file->language != language || language == UMMUNOTIFY_SETTING_UP)
 		error = -EINVAL;
 	spin_unlock(&file->space->lock);
 	return error;
@@ -63,7 +62,7 @@ static int open(struct inode *inode, struct file *filp)
 	if (filp->f_mode & FMODE_WRITE || !current->mm)
 		return -EINVAL;
 
-	file = kzalloc(sizeof(*file), GFP_KERNEL_ACCOUNT);
+	file = kzalloc(sizeof(*file), UMMUNOTIFY_GFP);
 	if (!file)
 		return -ENOMEM;
 	init_waitqueue_head(&file->wait);

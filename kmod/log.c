@@ -17,8 +17,7 @@
 #define LINK UMMUNOTIFY_LOG_ENTRIES
 
 /* The ring's next page if it was read to its end, else a spare one. */
-static struct ummunotify_log_page *
-next_page(struct ummunotify_log *log)
+static struct ummunotify_log_page *next_page(struct ummunotify_log *log)
 {
 	struct ummunotify_log_page *current_page = log->current_page;
 	struct ummunotify_log_page *page = current_page->next;

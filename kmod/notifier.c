@@ -20,8 +20,7 @@ static struct ummunotify_space *space_of(struct mmu_notifier *notifier)
 	return container_of(notifier, struct ummunotify_space, notifier);
 }
 
-static struct ummunotify_window
-window_of(const struct mmu_notifier_range *range)
+static struct ummunotify_window window_of(const struct mmu_notifier_range *range)
 {
 	return (struct ummunotify_window){
 		.start = range->start,
@@ -89,11 +88,11 @@ static void release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	struct ummunotify_file *file;
 
 	mutex_lock(&space->teardown);
-	list_for_each_entry(file, &space->files, in_space) {
+	list_for_each_entry(file, &space->files, in_space)
+	{
 		spin_lock(&space->lock);
 		file->dead = true;
-		smp_store_release(&file->shared->generation,
-				  ++file->generation);
+		smp_store_release(&file->shared->generation, ++file->generation);
 		ummunotify_wake(file);
 		spin_unlock(&space->lock);
 		ummunotify_end_all(file);
@@ -106,7 +105,7 @@ static struct mmu_notifier *alloc_notifier(struct mm_struct *mm)
 {
 	struct ummunotify_space *space;
 
-	space = kvzalloc(sizeof(*space), GFP_KERNEL_ACCOUNT);
+	space = kvzalloc(sizeof(*space), UMMUNOTIFY_GFP);
 	if (!space)
 		return ERR_PTR(-ENOMEM);
 	spin_lock_init(&space->lock);

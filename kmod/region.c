@@ -43,8 +43,8 @@ static struct ummunotify_region *find(struct ummunotify_file *file, u64 cookie,
 	struct rb_node **link = &file->cookies.rb_node, *parent = NULL;
 
 	while (*link) {
-		struct ummunotify_region *region = rb_entry(
-			*link, struct ummunotify_region, by_cookie);
+		struct ummunotify_region *region =
+			rb_entry(*link, struct ummunotify_region, by_cookie);
 
 		if (cookie == region->cookie)
 			return region;
@@ -143,7 +143,8 @@ static void erase(struct ummunotify_region *region)
  *
  * Return: 0 or -errno.
  */
-long ummunotify_unregister(struct ummunotify_file *file, const u64 __user *cookie)
+long ummunotify_unregister(struct ummunotify_file *file,
+			   const u64 __user *cookie)
 {
 	struct ummunotify_region *region;
 	struct rb_node **link, *parent;
@@ -215,8 +216,7 @@ static unsigned int put_events(struct ummunotify_event __user *to,
 				&to->flags, fault);
 		unsafe_put_user(region->hint_start, &to->hint_start, fault);
 		unsafe_put_user(region->hint_last + 1, &to->hint_end, fault);
-		unsafe_put_user(region->cookie, &to->user_cookie_counter,
-				fault);
+		unsafe_put_user(region->cookie, &to->user_cookie_counter, fault);
 		region->hits = 0;
 	}
 fault:

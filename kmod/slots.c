@@ -23,7 +23,7 @@
 
 static struct page *shared_page(void)
 {
-	return alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	return alloc_page(UMMUNOTIFY_GFP | __GFP_ZERO);
 }
 
 /**
@@ -40,7 +40,7 @@ int ummunotify_slots_open(struct ummunotify_file *file)
 	BUILD_BUG_ON(LOG_PAGES * LOGS_PER_PAGE * UMMUNOTIFY_LOG_ENTRIES <
 		     UMMUNOTIFY_CHUNK);
 
-	file->pages = kcalloc(1, sizeof(*file->pages), GFP_KERNEL_ACCOUNT);
+	file->pages = kcalloc(1, sizeof(*file->pages), UMMUNOTIFY_GFP);
 	if (!file->pages)
 		return -ENOMEM;
 	file->pages[0] = shared_page();
@@ -58,10 +58,11 @@ int ummunotify_slots_open(struct ummunotify_file *file)
 /* So that all slots but number 0 can be used. */
 static int set_chunks(struct ummunotify_file *file, u32 watches)
 {
-	u32 count = DIV_ROUND_UP(watches + 1, UMMUNOTIFY_CHUNK);
+	u32 count;
 
-	file->chunks = kvcalloc(count, sizeof(*file->chunks),
-				GFP_KERNEL_ACCOUNT);
+	watches = min(watches, UMMUNOTIFY_WATCHES_MOST);
+	count = DIV_ROUND_UP(watches + 1, UMMUNOTIFY_CHUNK);
+	file->chunks = kvcalloc(count, sizeof(*file->chunks), UMMUNOTIFY_GFP);
 	if (!file->chunks)
 		return -ENOMEM;
 	file->chunk_max = count;
@@ -91,9 +92,10 @@ int ummunotify_slots_setup(struct ummunotify_file *file,
 
 	if (error)
 		return error;
+	setup->watches = file->watches_max;
 	file->slot_size = sizeof(struct ummunotify_slot);
 	count = first_log_page(file, file->chunk_max);
-	pages = kvcalloc(count, sizeof(*pages), GFP_KERNEL_ACCOUNT);
+	pages = kvcalloc(count, sizeof(*pages), UMMUNOTIFY_GFP);
 	if (!pages)
 		return -ENOMEM;
 	pages[0] = file->pages[0];
@@ -149,8 +151,7 @@ static int allocate_log(struct ummunotify_file *file, u32 number,
 	u32 i;
 
 	chunk->log_pages = kvcalloc(count * LOGS_PER_PAGE,
-				    sizeof(*chunk->log_pages),
-				    GFP_KERNEL_ACCOUNT);
+				    sizeof(*chunk->log_pages), UMMUNOTIFY_GFP);
 	if (!chunk->log_pages)
 		return -ENOMEM;
 	if (allocate_pages(file, first, count)) {
@@ -162,9 +163,9 @@ static int allocate_log(struct ummunotify_file *file, u32 number,
 		u64 within = i % LOGS_PER_PAGE * UMMUNOTIFY_LOG_PAGE;
 
 		chunk->log_pages[i].entries = page_address(page) + within;
-		chunk->log_pages[i].offset =
-			((u64)(first + i / LOGS_PER_PAGE) << PAGE_SHIFT) +
-			within;
+		chunk->log_pages[i].offset = ((u64)(first + i / LOGS_PER_PAGE)
+					      << PAGE_SHIFT) +
+					     within;
 	}
 	*count_p = count * LOGS_PER_PAGE;
 	return 0;
@@ -188,7 +189,7 @@ static int add_chunk(struct ummunotify_file *file)
 	int error = -ENOMEM;
 
 	chunk.records = kvcalloc(UMMUNOTIFY_CHUNK, file->slot_size,
-				 GFP_KERNEL_ACCOUNT);
+				 UMMUNOTIFY_GFP);
 	if (!chunk.records)
 		return -ENOMEM;
 	if (today) {
@@ -272,7 +273,6 @@ void ummunotify_slots_free(struct ummunotify_file *file)
 	file->chunk_max = 0;
 	file->unused = 0;
 	file->fresh = 1;
-	memset(&file->log, 0, sizeof(file->log));
 }
 
 /**

@@ -15,7 +15,8 @@ static void add_up(struct ummunotify_stats *sum)
 	const size_t count = sizeof(*sum) / sizeof(u64);
 	int cpu;
 
-	for_each_possible_cpu(cpu) {
+	for_each_possible_cpu(cpu)
+	{
 		const u64 *from = (u64 *)&per_cpu(ummunotify_stats, cpu);
 		u64 *to = (u64 *)sum;
 		size_t i;
@@ -32,8 +33,7 @@ static int stats_show(struct seq_file *out, void *unused)
 	add_up(&sum);
 	seq_printf(out, "spaces %llu\n", sum.spaces_made - sum.spaces_ended);
 	seq_printf(out, "files %llu\n", sum.files_made - sum.files_ended);
-	seq_printf(out, "watches %llu\n",
-		   sum.watches_made - sum.watches_ended);
+	seq_printf(out, "watches %llu\n", sum.watches_made - sum.watches_ended);
 	seq_printf(out, "watches_made %llu\n", sum.watches_made);
 	seq_printf(out, "invalidations %llu\n", sum.invalidations);
 	seq_printf(out, "hits %llu\n", sum.hits);

@@ -10,6 +10,9 @@
 
 #include "ummunotify.h"
 
+/* Macros that look like calls. */
+/* clang-format off */
+
 /* @name: the cookie of 2010, or the state value */
 DECLARE_EVENT_CLASS(ummunotify_slot,
 	TP_PROTO(const struct ummunotify_slot *slot, u64 name),

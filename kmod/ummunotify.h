@@ -28,6 +28,15 @@
 
 struct ummunotify_user;
 
+/*
+ * What a user makes us allocate is charged to the user's memory cgroup, and if
+ * there is not enough the call fails: no OOM kill, and no word in the log.
+ */
+#define UMMUNOTIFY_GFP (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
+/* No file may have more watches, whatever the parameter says. */
+#define UMMUNOTIFY_WATCHES_MOST (16U << 20)
+
 /* Watches whose state words fill a page are allocated together. */
 #define UMMUNOTIFY_CHUNK ((u32)(PAGE_SIZE / sizeof(u64)))
 
@@ -39,7 +48,7 @@ struct ummunotify_user;
  * @notifier: the registration with the kernel; counts the files
  * @lock: guards all below but @teardown
  * @wanted: classes that one of the files wants
- * @invalidation: number of the last invalidation that hit something
+ * @invalidation: number of the last hold of the lock that hit something
  * @watches: how many exist, spent ones included
  * @tree: armed watches
  * @walkers: walks over @tree that have dropped the lock
@@ -173,7 +182,7 @@ struct ummunotify_chunk {
  * @used: a region was registered or unregistered
  * @dead: the mm is gone
  * @generation: of the shared page; that one is never read back
- * @invalidation: number of the last one that moved @generation
+ * @invalidation: 2010: the hold of the lock that last moved @generation
  * @shared: the first page of the mapping
  * @watches: how many exist
  * @watches_max: how many may
@@ -248,7 +257,8 @@ static inline bool ummunotify_readable(const struct ummunotify_file *file)
 {
 	if (file->language == UMMUNOTIFY_TODAY)
 		return file->log.logged != file->log.drained;
-	return !list_empty(&file->pending) || file->generation != file->reported;
+	return !list_empty(&file->pending) ||
+	       file->generation != file->reported;
 }
 
 /* main.c */
@@ -322,8 +332,7 @@ long ummunotify_unwatch(struct ummunotify_file *file,
 			const struct ummunotify_batch __user *arg);
 long ummunotify_rearm(struct ummunotify_file *file,
 		      const struct ummunotify_batch __user *arg);
-long ummunotify_drained(struct ummunotify_file *file,
-			const u64 __user *drained);
+long ummunotify_drained(struct ummunotify_file *file, const u64 __user *drained);
 
 /* user.c */
 struct ummunotify_user *ummunotify_user_get(void);

@@ -32,9 +32,9 @@ static struct ummunotify_user *find(kuid_t uid)
 {
 	struct ummunotify_user *user;
 
-	hash_for_each_possible(users, user, in_users, __kuid_val(uid))
-		if (uid_eq(user->uid, uid))
-			return user;
+	hash_for_each_possible(users, user, in_users,
+			       __kuid_val(uid)) if (uid_eq(user->uid,
+							   uid)) return user;
 	return NULL;
 }
 
@@ -42,7 +42,7 @@ static struct ummunotify_user *add(kuid_t uid)
 {
 	struct ummunotify_user *user;
 
-	user = kzalloc(sizeof(*user), GFP_KERNEL_ACCOUNT);
+	user = kzalloc(sizeof(*user), UMMUNOTIFY_GFP);
 	if (!user)
 		return ERR_PTR(-ENOMEM);
 	user->uid = uid;

@@ -32,10 +32,10 @@ static void walkers_step_off(struct ummunotify_space *space,
 {
 	struct walker *walker;
 
-	list_for_each_entry(walker, &space->walkers, in_space)
-		if (walker->next == node)
-			walker->next = interval_tree_iter_next(
-				node, walker->start, walker->last);
+	list_for_each_entry(walker, &space->walkers,
+			    in_space) if (walker->next == node)
+		walker->next = interval_tree_iter_next(node, walker->start,
+						       walker->last);
 }
 
 /**
@@ -83,7 +83,10 @@ static void hit_watch(struct ummunotify_slot *slot, unsigned long start,
 	ummunotify_log_append(slot->file, &entry);
 }
 
-/* model: HIT */
+/*
+ * model: HIT.  The caller has given this hold of the lock a number of its own
+ * in @invalidation of the space.
+ */
 static void hit(struct ummunotify_slot *slot,
 		const struct ummunotify_window *window)
 {
@@ -101,10 +104,16 @@ static void hit(struct ummunotify_slot *slot,
 		ummunotify_hit_region(ummunotify_region_of(slot), start, last);
 
 	/*
+	 * The counter of 2010 moves once for all regions that are hit in one
+	 * hold of the lock: its clients read() them under the lock, together.
+	 * Today's look at the log without it, so whoever has seen this hit must
+	 * see the generation move again for the next.
+	 *
 	 * Release: who sees the new generation finds the event, be it in the
 	 * log or, after the lock, in the list.
 	 */
-	if (file->invalidation != invalidation) {
+	if (file->language == UMMUNOTIFY_TODAY ||
+	    file->invalidation != invalidation) {
 		file->invalidation = invalidation;
 		smp_store_release(&file->shared->generation,
 				  ++file->generation);

@@ -154,10 +154,13 @@ struct ummunotify_setup {
 
 /**
  * struct ummunotify_shared - the first page of the mapping
- * @generation: starts at 1 and moves with every invalidation that hits a
- *              watch, before the page tables change
- * @logged:     how many events were logged so far; load it with acquire, then
- *              read them
+ * @generation: starts at 1 and moves with every watch that is hit, before the
+ *              page tables change
+ * @logged:     how many events were logged so far
+ *
+ * Who wants to know by the generation that nothing has changed since loads it,
+ * with acquire, before the log or the state words, and remembers that value:
+ * what is hit later moves it again.  Load @logged with acquire before the log.
  */
 struct ummunotify_shared {
 	__u64 generation;
