@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* race-cpu.h - which thread runs where, and which goes first. */
+#ifndef RACE_CPU_H
+#define RACE_CPU_H
+
+#include <stdbool.h>
+
+#define RACE_CPU 0 /* where the race is */
+
+/** race_on_cpu - have the calling thread run on this CPU alone. */
+void race_on_cpu(unsigned int cpu);
+
+/** race_real_time - the calling thread goes first, not what it starts. */
+bool race_real_time(void);
+
+#endif
