@@ -60,8 +60,11 @@ long ummunotify_setup(struct ummunotify_file *file,
 	error = ummunotify_slots_setup(file, &setup);
 	if (!error && copy_to_user(arg, &setup, sizeof(setup)))
 		error = -EFAULT;
-	if (error)
+	if (error) {
 		ummunotify_slots_free(file);
+		/* The calls of 2010, if they come now, have one page. */
+		file->page_count = 1;
+	}
 
 	spin_lock(&space->lock);
 	if (!error) {
