@@ -16,13 +16,16 @@
 
 #define LINK UMMUNOTIFY_LOG_ENTRIES
 
-/* The ring's next page if it was read to its end, else a spare one. */
+/*
+ * The ring's next page if user space has left it, else a spare one.  Who has
+ * read a page to its end, and no more, is still there to look for the link.
+ */
 static struct ummunotify_log_page *next_page(struct ummunotify_log *log)
 {
 	struct ummunotify_log_page *current_page = log->current_page;
 	struct ummunotify_log_page *page = current_page->next;
 
-	if (page->end > log->drained) {
+	if (page->end >= log->drained) {
 		page = log->spare;
 		log->spare = page->next;
 		page->next = current_page->next;
