@@ -8,12 +8,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../base/wipe.h"
+#include "descriptor.h"
 #include "explain.h"
 #include "uffd-abi.h"
 #include "uffd.h"
@@ -31,9 +31,6 @@
  * programs that only poll and check nothing.  Every check looks at once.
  */
 #define RECHECK_MS 5000
-
-/* A table of this many descriptors is small. */
-#define HIGH_DESCRIPTORS 1024
 
 /* Set once, never freed; what it points to is zeros in a forked child. */
 static struct uffd_process *the_process;
@@ -276,27 +273,6 @@ static int open_uffd(bool *any_file)
 	return fd;
 }
 
-/*
- * Programs close descriptors that they do not own.  New ones get the lowest
- * free number, so one near the top is not taken by another file by chance: a
- * probe then finds it closed.  It stays where it is if that fails.
- */
-static int move_high(int fd)
-{
-	struct rlimit limit;
-	int high;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < 64)
-		return fd;
-	if (limit.rlim_cur > HIGH_DESCRIPTORS)
-		limit.rlim_cur = HIGH_DESCRIPTORS;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, (int)limit.rlim_cur - 16);
-	if (high < 0)
-		return fd;
-	close(fd);
-	return high;
-}
-
 static int open_epoll(int fd)
 {
 	struct epoll_event event = { .events = EPOLLIN };
@@ -310,7 +286,7 @@ static int open_epoll(int fd)
 		close(epoll_fd);
 		return error;
 	}
-	return move_high(epoll_fd);
+	return ummu_descriptor_move_high(epoll_fd);
 }
 
 static int open_identity(int fd, uint64_t *inode)
@@ -327,7 +303,7 @@ static int open_pagemap(void)
 {
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
-	return fd < 0 ? -1 : move_high(fd);
+	return fd < 0 ? -1 : ummu_descriptor_move_high(fd);
 }
 
 static int open_process(struct uffd_process *process)
@@ -337,7 +313,7 @@ static int open_process(struct uffd_process *process)
 	process->fd = open_uffd(&process->any_file);
 	if (process->fd < 0)
 		return process->fd;
-	process->fd = move_high(process->fd);
+	process->fd = ummu_descriptor_move_high(process->fd);
 	error = open_identity(process->fd, &process->inode);
 	if (!error)
 		error = ummu_uffd_selftest(process->fd);
