@@ -130,6 +130,7 @@ static bool means_unwatchable(int error)
 	case -EBUSY:
 	case -EPERM:
 	case -ENOMEM:
+	case -ENOSPC:
 	case -EAGAIN:
 		return true;
 	default:

@@ -312,7 +312,8 @@ static void dereg_can_ask_for_validity(void **state)
 static void refused_watches_go_uncached(void **state)
 {
 	struct fixture *fixture = *state;
-	const int refusals[] = { -EOPNOTSUPP, -EBUSY, -EPERM, -ENOMEM, -EAGAIN };
+	const int refusals[] = { -EOPNOTSUPP, -EBUSY,  -EPERM,
+				 -ENOMEM,     -ENOSPC, -EAGAIN };
 	struct ummu_region *region;
 
 	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
