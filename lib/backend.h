@@ -19,6 +19,7 @@
  * @generation: the generation word; the backend's memory
  * @event_fd:   for poll(); the backend's
  * @claimed:    1 while one reader owns the events (atomic)
+ * @polled:     1 once somebody has asked for @event_fd (atomic)
  * @watched, @refused: counters for statistics (relaxed atomics)
  *
  * A backend embeds this as the first member of its own struct.
@@ -28,6 +29,7 @@ struct ummu_monitor {
 	const uint64_t *generation;
 	int event_fd;
 	int claimed;
+	int polled;
 	uint64_t watched;
 	uint64_t refused;
 };
@@ -48,6 +50,8 @@ struct ummu_monitor {
  *              words are always up to date
  * @generation: a load, exact for operations that have returned; NULL: a plain
  *              load of ->generation is
+ * @polled:     somebody asks for ->event_fd for the first time: from here on it
+ *              has to be quiet when there are no events.  NULL: it always is
  * @read:       events, oldest first; never blocks
  * @caps, @stats: fill in; size and the counters above are dealt with already
  */
@@ -63,6 +67,7 @@ struct ummu_backend {
 	void (*unwatch)(struct ummu_monitor *monitor, struct ummu_watch *watch);
 	bool (*settle)(const struct ummu_monitor *monitor);
 	uint64_t (*generation)(const struct ummu_monitor *monitor);
+	void (*polled)(struct ummu_monitor *monitor);
 	int (*read)(struct ummu_monitor *monitor, struct ummu_event *events,
 		    size_t max);
 	void (*caps)(const struct ummu_monitor *monitor, struct ummu_caps *caps);
@@ -70,6 +75,7 @@ struct ummu_backend {
 		      struct ummu_monitor_stats *stats);
 };
 
+extern const struct ummu_backend ummu_backend_kmod;
 extern const struct ummu_backend ummu_backend_uffd;
 extern const struct ummu_backend ummu_backend_none;
 

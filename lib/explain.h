@@ -10,6 +10,16 @@
 int ummu_explain(int error, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* The longest explanation, with its end. */
+#define UMMU_EXPLANATION 320
+
+/**
+ * ummu_explain_keep, ummu_explain_restore - for what may fail unheard
+ * @kept: of UMMU_EXPLANATION bytes
+ */
+void ummu_explain_keep(char *kept);
+void ummu_explain_restore(const char *kept);
+
 /* What every call on a forked child's copy of a monitor says. */
 #define UMMU_EXPLAIN_CHILD \
 	"this monitor belongs to the parent process; a forked child has to open its own"

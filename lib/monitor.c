@@ -16,6 +16,7 @@
 
 /* Best first. */
 static const struct ummu_backend *const backends[] = {
+	&ummu_backend_kmod,
 	&ummu_backend_uffd,
 	&ummu_backend_none,
 };
@@ -48,7 +49,7 @@ static int open_named(const char *name, struct ummu_monitor **monitor_p)
 			return ummu_monitor_open_on(backends[i], monitor_p);
 	return ummu_explain(
 		-EINVAL,
-		"this library has no backend \"%.32s\"; it has \"uffd\" and \"none\"",
+		"this library has no backend \"%.32s\"; it has \"kmod\", \"uffd\" and \"none\"",
 		name);
 }
 
@@ -67,6 +68,21 @@ static int known_opts(const struct ummu_monitor_opts *opts,
 	return 0;
 }
 
+/* What one backend refused is no news if another one works. */
+static int open_best(struct ummu_monitor **monitor_p)
+{
+	char before[UMMU_EXPLANATION];
+	int error = -ENODEV;
+
+	ummu_explain_keep(before);
+	for (size_t i = 0; i < BACKEND_COUNT && error; i++)
+		if (!backends[i]->only_named)
+			error = ummu_monitor_open_on(backends[i], monitor_p);
+	if (!error)
+		ummu_explain_restore(before);
+	return error;
+}
+
 int ummu_monitor_open(const struct ummu_monitor_opts *opts,
 		      struct ummu_monitor **monitor_p)
 {
@@ -78,14 +94,8 @@ int ummu_monitor_open(const struct ummu_monitor_opts *opts,
 		return error;
 	if (named && *named)
 		known.backend = named;
-	if (known.backend)
-		return open_named(known.backend, monitor_p);
-
-	error = -ENODEV;
-	for (size_t i = 0; i < BACKEND_COUNT && error; i++)
-		if (!backends[i]->only_named)
-			error = ummu_monitor_open_on(backends[i], monitor_p);
-	return error;
+	return known.backend ? open_named(known.backend, monitor_p) :
+			       open_best(monitor_p);
 }
 
 void ummu_monitor_close(struct ummu_monitor *monitor)
@@ -106,6 +116,12 @@ int ummu_monitor_status(const struct ummu_monitor *monitor)
 
 int ummu_monitor_fd(const struct ummu_monitor *monitor)
 {
+	/* No monitor is constant; its users may not write to it. */
+	struct ummu_monitor *ours = (struct ummu_monitor *)(uintptr_t)monitor;
+
+	if (monitor->backend->polled &&
+	    !__atomic_exchange_n(&ours->polled, 1, __ATOMIC_ACQ_REL))
+		monitor->backend->polled(ours);
 	return monitor->event_fd;
 }
 

@@ -46,7 +46,8 @@ struct ummu_monitor; /* opaque */
 /**
  * struct ummu_monitor_opts - how to open a monitor
  * @size:    sizeof(struct ummu_monitor_opts); lets the struct grow
- * @backend: "uffd" or "none"; NULL for the best one on this machine
+ * @backend: "kmod", "uffd" or "none"; NULL for the best one on this machine:
+ *           the first of these that works
  *
  * "none" opens everywhere and refuses every watch with -EOPNOTSUPP, so that a
  * cache above it registers each time: slow, never wrong.  It is used only when
@@ -65,13 +66,21 @@ struct ummu_monitor_opts {
  * The environment variable UMMU_MONITOR names a backend and wins over
  * @opts->backend; it is ignored in set-user-ID programs (secure execution).
  *
- * The first monitor on the uffd backend starts one thread for the process
- * (all signals blocked); every later monitor shares it and its userfaultfd.
+ * On kmod each monitor is a descriptor of the kernel module's device.  The
+ * first monitor on uffd starts one thread for the process (all signals
+ * blocked); every later monitor shares it and its userfaultfd.
  *
- * Errors: -EINVAL (unknown backend name, bad @opts->size), -ENOSYS,
- * -EPERM, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no thread could be started),
- * -EBADF (somebody closed the process's userfaultfd), -EOPNOTSUPP (this kernel
- * lacks what the backend needs, or failed the self-test).
+ * Errors, of the last backend that was tried:
+ *   -EINVAL      unknown backend name, bad @opts->size
+ *   -EMFILE, -ENFILE, -ENOMEM
+ *   -EOPNOTSUPP  this kernel, or this release of the module, lacks what the
+ *                backend needs (uffd: or failed the self-test)
+ *   -ENOENT, -ENODEV, -ENXIO  kmod: the module is not loaded
+ *   -EACCES      kmod: this user may not open the device
+ *   -EPERM       kmod: nor may this container; uffd: it is forbidden here
+ *   -ENOSYS      uffd: the kernel has none
+ *   -EAGAIN      uffd: no thread could be started
+ *   -EBADF       uffd: somebody closed the process's userfaultfd
  * ummu_monitor_explain() says which and what to do.
  */
 int ummu_monitor_open(const struct ummu_monitor_opts *opts,
@@ -93,22 +102,25 @@ void ummu_monitor_close(struct ummu_monitor *monitor);
  */
 const char *ummu_monitor_explain(void);
 
-/** ummu_monitor_backend - the backend's name: "uffd", "none". */
+/** ummu_monitor_backend - the backend's name: "kmod", "uffd", "none". */
 const char *ummu_monitor_backend(const struct ummu_monitor *monitor);
 
 /**
  * ummu_monitor_status - can this monitor still be trusted?
  *
  * 0; -ECHILD in a child of fork; -EBADF after it failed (somebody closed its
- * descriptor): then every watch is invalid for ever.
+ * descriptor).  Then nothing more can be watched.  On uffd every watch is
+ * invalid for ever; on kmod those that there are stay true, and their events
+ * can be read, for the kernel keeps them as long as the monitor is open.
  */
 int ummu_monitor_status(const struct ummu_monitor *monitor);
 
 /**
  * ummu_monitor_fd - a descriptor to poll for "events are waiting"
  *
- * Readable (POLLIN) while ummu_monitor_read() would return events.  It belongs
- * to the monitor: do not read, write or close it.
+ * Readable (POLLIN) while ummu_monitor_read() would return events, and once
+ * more after an event was dropped by ummu_monitor_unwatch(), until that has
+ * returned 0.  It belongs to the monitor: do not read, write or close it.
  */
 int ummu_monitor_fd(const struct ummu_monitor *monitor);
 
@@ -129,8 +141,9 @@ struct ummu_watch {
 
 /**
  * ummu_monitor_watch - start to watch a range
- * @addr, @length: the range; widened to whole pages.  All of it must be
- *                 mapped, and stay mapped until this call returns
+ * @addr, @length: the range; widened to whole pages.  On uffd all of it must
+ *                 be mapped, and stay mapped until this call returns; kmod
+ *                 watches addresses, mapped or not
  * @cookie:        the caller's name for the watch; comes back in its event
  * @watch_p:       receives the handle; ummu_monitor_unwatch() frees it
  *
@@ -138,14 +151,18 @@ struct ummu_watch {
  * invalidation and is then spent: it stays invalid until it is unwatched.
  *
  * Errors, after each of which nothing is watched:
- *   -EINVAL      length 0, or the range wraps
- *   -EFAULT      part of the range is not mapped
- *   -EOPNOTSUPP  the backend cannot watch this kind of mapping
- *   -EBUSY       another userfaultfd owns part of the range
- *   -EPERM       a shared mapping that is read-only for good (uffd)
- *   -EAGAIN      the range was given back with madvise() a moment ago, or
- *                invalidations keep coming: use the memory uncached this time
- *   -ENOMEM      no memory, or too many mappings (vm.max_map_count)
+ *   -EINVAL      length 0, or the range wraps; kmod: or no process can have
+ *                such addresses
+ *   -ENOMEM      no memory; uffd: or too many mappings (vm.max_map_count)
+ *   -EAGAIN      use the memory uncached this time.  uffd: the range was given
+ *                back with madvise() a moment ago, or invalidations keep
+ *                coming; kmod: too many events were not read
+ *   -ENOSPC      kmod: a limit of the module is reached (its parameters
+ *                watches_per_file, watches_per_process, watches_per_user)
+ *   -EFAULT      uffd: part of the range is not mapped
+ *   -EOPNOTSUPP  uffd, none: the backend cannot watch this kind of mapping
+ *   -EBUSY       uffd: another userfaultfd owns part of the range
+ *   -EPERM       uffd: a shared mapping that is read-only for good
  *   -ECHILD, -EBADF  see ummu_monitor_status()
  */
 int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
@@ -171,7 +188,7 @@ bool ummu_monitor_settle(const struct ummu_monitor *monitor);
  * monitor could not find out in bounded time (see ummu_watch_spent()) and in
  * a child of fork.
  *
- * Cost: one load and a predictable branch; on uffd one short system call.
+ * Cost: one load and a predictable branch; on uffd one short system call too.
  * Memory ordering: an acquire of what the invalidating thread did.
  */
 static inline bool ummu_watch_valid(const struct ummu_watch *watch)
@@ -245,8 +262,10 @@ uint64_t ummu_monitor_generation(const struct ummu_monitor *monitor);
 enum ummu_reason {
 	UMMU_REASON_UNMAP = 1, /* the addresses were unmapped or mapped over */
 	UMMU_REASON_CLEAR = 2, /* the pages were given back, the mapping stays */
-	UMMU_REASON_MOVE = 3,  /* the mapping moved to another address */
-	UMMU_REASON_FAILED = 4, /* the monitor failed; nothing is known any more */
+	UMMU_REASON_MOVE = 3, /* the mapping moved to another address; kmod calls
+			       * that UNMAP */
+	UMMU_REASON_FAILED = 4, /* the monitor failed: nothing is known any more */
+	UMMU_REASON_OTHER = 5, /* other pages took their place, or not known */
 };
 
 /**
