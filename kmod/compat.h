@@ -9,17 +9,13 @@
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/ummunotify.h>
-#include <linux/version.h>
-
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
-#error "ummunotify needs Linux 6.1 or newer"
-#endif
 
 #ifndef CONFIG_64BIT
 #error "ummunotify needs a 64-bit kernel: its counters are read with one load"
 #endif
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+/* Kbuild has looked; before 6.3, and where nobody has brought it there. */
+#ifdef UMMUNOTIFY_NO_VM_FLAGS_MOD
 static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,
 				vm_flags_t clear)
 {

@@ -34,16 +34,17 @@ int ummunotify_speak(struct ummunotify_file *file,
 /**
  * ummunotify_wake() - a file has become readable, or dead
  * @file: which; the caller holds the lock
- *
- * No barrier: whoever is about to sleep puts itself on the queue, and looks
- * whether the file is readable under the lock after that.  Either that look
- * comes after our hold of the lock and sees why we are here, or it came before
- * and we see it on the queue.
  */
 void ummunotify_wake(struct ummunotify_file *file)
 {
 	__poll_t why = EPOLLIN | EPOLLRDNORM | (file->dead ? EPOLLHUP : 0);
 
+	/*
+	 * No barrier: whoever is about to sleep puts itself on the queue, and
+	 * looks whether the file is readable under the lock after that.  Either
+	 * that look comes after our hold of the lock and sees why we are here,
+	 * or it came before and we see it on the queue.
+	 */
 	if (waitqueue_active(&file->wait)) {
 		wake_up_interruptible_poll(&file->wait, why);
 		ummunotify_count(wakeups);

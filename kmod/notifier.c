@@ -88,10 +88,10 @@ static void release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	struct ummunotify_file *file;
 
 	mutex_lock(&space->teardown);
-	list_for_each_entry(file, &space->files, in_space)
-	{
+	list_for_each_entry(file, &space->files, in_space) {
 		spin_lock(&space->lock);
 		file->dead = true;
+		/* Release: as in hit(), for who has the page of 2010 mapped. */
 		smp_store_release(&file->shared->generation, ++file->generation);
 		ummunotify_wake(file);
 		spin_unlock(&space->lock);

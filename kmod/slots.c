@@ -300,6 +300,11 @@ struct ummunotify_slot *ummunotify_slot_at(struct ummunotify_file *file,
 	       number % UMMUNOTIFY_CHUNK * file->slot_size;
 }
 
+static struct page *states_page(const struct ummunotify_file *file, u32 number)
+{
+	return file->pages[1 + number / UMMUNOTIFY_CHUNK];
+}
+
 static struct ummunotify_slot *make_slot(struct ummunotify_file *file)
 {
 	u32 number = file->fresh++;
@@ -307,10 +312,11 @@ static struct ummunotify_slot *make_slot(struct ummunotify_file *file)
 
 	slot->file = file;
 	slot->number = number;
-	if (file->language == UMMUNOTIFY_TODAY)
-		slot->word = (u64 *)page_address(
-				     file->pages[1 + number / UMMUNOTIFY_CHUNK]) +
-			     number % UMMUNOTIFY_CHUNK;
+	if (file->language == UMMUNOTIFY_TODAY) {
+		u64 *words = page_address(states_page(file, number));
+
+		slot->word = &words[number % UMMUNOTIFY_CHUNK];
+	}
 	return slot;
 }
 

@@ -15,8 +15,7 @@ static void add_up(struct ummunotify_stats *sum)
 	const size_t count = sizeof(*sum) / sizeof(u64);
 	int cpu;
 
-	for_each_possible_cpu(cpu)
-	{
+	for_each_possible_cpu(cpu) {
 		const u64 *from = (u64 *)&per_cpu(ummunotify_stats, cpu);
 		u64 *to = (u64 *)sum;
 		size_t i;

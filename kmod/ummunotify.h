@@ -60,7 +60,7 @@ struct ummunotify_user;
  */
 struct ummunotify_space {
 	struct mmu_notifier notifier;
-	spinlock_t lock;
+	spinlock_t lock; /* of all the hot paths; see above */
 	unsigned int wanted;
 	u64 invalidation;
 	unsigned long watches;
@@ -69,7 +69,7 @@ struct ummunotify_space {
 	struct list_head files;
 	struct ummunotify_in_flight in_flight;
 	struct ummunotify_filter filter;
-	struct mutex teardown;
+	struct mutex teardown; /* taken before the spinlock */
 };
 
 /**
@@ -237,7 +237,7 @@ struct ummunotify_file {
 	u32 chunk_max;
 	struct page **pages;
 	u32 page_count;
-	struct mutex growth;
+	struct mutex growth; /* taken before the spinlock */
 };
 
 static inline struct ummunotify_region *

@@ -32,9 +32,10 @@ static struct ummunotify_user *find(kuid_t uid)
 {
 	struct ummunotify_user *user;
 
-	hash_for_each_possible(users, user, in_users,
-			       __kuid_val(uid)) if (uid_eq(user->uid,
-							   uid)) return user;
+	hash_for_each_possible(users, user, in_users, __kuid_val(uid)) {
+		if (uid_eq(user->uid, uid))
+			return user;
+	}
 	return NULL;
 }
 

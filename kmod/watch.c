@@ -32,10 +32,12 @@ static void walkers_step_off(struct ummunotify_space *space,
 {
 	struct walker *walker;
 
-	list_for_each_entry(walker, &space->walkers,
-			    in_space) if (walker->next == node)
-		walker->next = interval_tree_iter_next(node, walker->start,
-						       walker->last);
+	list_for_each_entry(walker, &space->walkers, in_space) {
+		if (walker->next == node)
+			walker->next = interval_tree_iter_next(node,
+							       walker->start,
+							       walker->last);
+	}
 }
 
 /**
@@ -108,15 +110,15 @@ static void hit(struct ummunotify_slot *slot,
 	 * hold of the lock: its clients read() them under the lock, together.
 	 * Today's look at the log without it, so whoever has seen this hit must
 	 * see the generation move again for the next.
-	 *
-	 * Release: who sees the new generation finds the event, be it in the
-	 * log or, after the lock, in the list.
 	 */
 	if (file->language == UMMUNOTIFY_TODAY ||
 	    file->invalidation != invalidation) {
 		file->invalidation = invalidation;
-		smp_store_release(&file->shared->generation,
-				  ++file->generation);
+		/*
+		 * Release: who sees the new generation finds the event, be it
+		 * in the log or, after the lock, in the list.
+		 */
+		smp_store_release(&file->shared->generation, ++file->generation);
 	}
 	if (was_quiet)
 		ummunotify_wake(file);
