@@ -10,8 +10,9 @@ help:
 	@echo 'make build        build the libraries and the tool under build/'
 	@echo 'make demo         copy a file with a stale cache and with ummunotify'
 	@echo 'make bench        measure what the monitor and the cache cost'
-	@echo 'make check        run every test: compilers, sanitizers, model, install'
+	@echo 'make check        run every test: compilers, sanitizers, model, kernels, install'
 	@echo 'make check-long   the same, and the tests run ten times as long'
+	@echo 'make check-kernel run the tests of the module in virtual machines'
 	@echo 'make check-model  check the protocol with Spin'
 	@echo 'make install      install below PREFIX=$(PREFIX), or DESTDIR'
 	@echo 'make format       format the C code'
@@ -36,13 +37,18 @@ bench: build
 
 .PHONY: check
 check: build
-	@scripts/install-packages.sh check model
+	@scripts/install-packages.sh check model vm
 	@scripts/check.sh
 
 .PHONY: check-long
 check-long: build
-	@scripts/install-packages.sh check model
+	@scripts/install-packages.sh check model vm
 	@UMMU_LONG=1 scripts/check.sh
+
+.PHONY: check-kernel
+check-kernel: build
+	@scripts/install-packages.sh check vm
+	@scripts/check.sh kernel
 
 .PHONY: check-model
 check-model:
@@ -63,4 +69,4 @@ format:
 
 .PHONY: clean
 clean:
-	rm -rf build build-check
+	rm -rf build build-check build-kmod

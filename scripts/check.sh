@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 # check.sh - runs every test there is and counts what passed.
 #
+# usage: check.sh [kernel]	"kernel" runs only the tests of the module
+#
 # A stage that cannot build is one failure, and the others still run.  The last
 # line is "N passed, N failed", and ", N skipped" where some were.
 # UMMU_LONG=1 gives the tests ten times as long.
@@ -70,6 +72,14 @@ meson_tests() # NAME MESON-TEST-OPTION...
 check_gcc()
 {
 	build gcc gcc g++ -Dwerror=true && meson_tests gcc
+}
+
+# In virtual machines; each test counts.
+check_kernel()
+{
+	run kernel/style scripts/vm/check-module-style
+	scripts/vm/check "$work/gcc" "$logs" | tee -a "$results"
+	[ "${PIPESTATUS[0]}" = 0 ] || record fail kernel/check
 }
 
 check_clang()
@@ -248,6 +258,15 @@ export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:strict_string_checks=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 
+if [ "${1-}" = kernel ]; then
+	stage 'gcc: what the tests of the module need'
+	build gcc gcc g++ -Dwerror=true || { report; exit; }
+	stage 'kernel: the module in virtual machines'
+	check_kernel
+	report
+	exit
+fi
+
 stage 'tree: licences named, code formatted'
 check_tree
 stage 'gcc: all tests'
@@ -268,5 +287,7 @@ stage 'libraries: exports and dependencies'
 check_libraries
 stage 'installed: examples through pkg-config, shared and static'
 check_install
+stage 'kernel: the module in virtual machines'
+check_kernel
 stage 'results'
 report

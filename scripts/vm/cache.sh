@@ -4,4 +4,5 @@
 #
 # Outside of the clone, so that all clones share what took long to get.
 # shellcheck disable=SC2034 # for the script that sources this
-kernels=${UMMU_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ummunotify}/kernels
+kernels=$(readlink -m \
+	"${UMMU_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ummunotify}/kernels")
