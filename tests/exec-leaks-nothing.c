@@ -121,6 +121,6 @@ int main(int argc, char **argv)
 	run_limit(50);
 	if (argc == 2)
 		return compare(argv[1]);
-	witness_need_uffd();
+	witness_need_monitor();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

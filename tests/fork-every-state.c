@@ -410,7 +410,7 @@ int main(void)
 	};
 
 	run_limit(100);
-	witness_need_uffd();
+	witness_need_monitor();
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -200,7 +200,9 @@ static void little_room(void **state)
 
 	(void)state;
 	watches = watch_pages(monitor, memory, CROWDED);
-	assert_true(stats_of(monitor).widened > widened);
+	/* The module needs no mapping for a watch. */
+	if (witness_on(monitor, "uffd"))
+		assert_true(stats_of(monitor).widened > widened);
 	assert_true(ummu_mappings_count() < before + 2 * (long)CROWDED);
 	/* And among the crowd itself. */
 	others = watch_pages(monitor, filler, CROWDED);
@@ -245,7 +247,7 @@ int main(void)
 	};
 
 	run_limit(150);
-	witness_need_uffd();
+	witness_need_monitor();
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,7 @@
 #include "run.h"
 
 #define ROUNDS 6000
+#define SECONDS 20.0 /* at the most: emulated machines are slow */
 #define PAGES 16
 #define REGISTRARS 2
 #define LONGEST_US 60 /* about as long as a registration takes */
@@ -152,12 +153,14 @@ static void unmap_again_soon(struct scene *scene, uint64_t *random,
 
 static void keep_remapping(struct scene *scene, struct tally *tally)
 {
+	double end = run_seconds() + SECONDS * (getenv("UMMU_LONG") ? 10 : 1);
 	unsigned int rounds = run_scaled(ROUNDS);
 	struct ummu_region *region;
 	uint64_t random = run_seed(), number = 1;
 	int error;
 
-	for (unsigned int i = 0; i < rounds; i++, number += 2 * PAGES) {
+	for (unsigned int i = 0; i < rounds && run_seconds() < end;
+	     i++, number += 2 * PAGES) {
 		unmap_again_soon(scene, &random, number + PAGES);
 		map_anew(scene, number);
 		error = ummu_rcache_get(scene->rcache, scene->range,

@@ -24,6 +24,13 @@ struct ummu_monitor *monitor_open(const char *backend)
 int monitor_set_up(void **state)
 {
 	page = (size_t)sysconf(_SC_PAGESIZE);
+	*state = monitor_open(NULL);
+	return 0;
+}
+
+int monitor_set_up_uffd(void **state)
+{
+	page = (size_t)sysconf(_SC_PAGESIZE);
 	*state = monitor_open("uffd");
 	return 0;
 }

@@ -16,8 +16,9 @@
 /** The size of a page; set by monitor_set_up(). */
 extern size_t page;
 
-/** Setup and teardown of cmocka: the state is a monitor on uffd. */
+/** Setup and teardown of cmocka: the state is a monitor, of the best backend. */
 int monitor_set_up(void **state);
+int monitor_set_up_uffd(void **state);
 int monitor_tear_down(void **state);
 
 struct ummu_monitor *monitor_open(const char *backend);

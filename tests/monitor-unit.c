@@ -49,9 +49,36 @@ static void environment_names_the_backend(void **state)
 
 	setenv("UMMU_MONITOR", "", 1);
 	assert_int_equal(ummu_monitor_open(NULL, &monitor), 0);
-	assert_string_equal(ummu_monitor_backend(monitor), "uffd");
+	assert_string_equal(ummu_monitor_backend(monitor),
+			    access("/dev/ummunotify", F_OK) ? "uffd" : "kmod");
 	ummu_monitor_close(monitor);
 	unsetenv("UMMU_MONITOR");
+}
+
+/* The best backend is not here, the next best is: nothing was refused. */
+static void only_refusals_are_explained(void **state)
+{
+	struct ummu_monitor_opts opts = { .size = sizeof(opts),
+					  .backend = "kmod" };
+	struct ummu_monitor *monitor = NULL;
+	char before[400];
+	int error;
+
+	(void)state;
+	error = ummu_monitor_open(&opts, &monitor);
+	if (access("/dev/ummunotify", F_OK)) {
+		assert_int_equal(error, -ENOENT);
+		assert_null(monitor);
+		assert_non_null(strstr(ummu_monitor_explain(), "modprobe"));
+	}
+	ummu_monitor_close(monitor);
+
+	opts.backend = "no such thing";
+	assert_int_equal(ummu_monitor_open(&opts, &monitor), -EINVAL);
+	snprintf(before, sizeof(before), "%s", ummu_monitor_explain());
+	monitor = monitor_open(NULL);
+	assert_string_equal(ummu_monitor_explain(), before);
+	ummu_monitor_close(monitor);
 }
 
 static void none_watches_nothing(void **state)
@@ -354,14 +381,16 @@ static void words_are_used_again(void **state)
 	munmap(memory, page);
 }
 
-#define ON_UFFD(test) \
-	cmocka_unit_test_setup_teardown(test, monitor_set_up, monitor_tear_down)
+#define ON_UFFD(test)                                              \
+	cmocka_unit_test_setup_teardown(test, monitor_set_up_uffd, \
+					monitor_tear_down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		ON_UFFD(open_refuses),
 		ON_UFFD(environment_names_the_backend),
+		ON_UFFD(only_refusals_are_explained),
 		ON_UFFD(none_watches_nothing),
 		ON_UFFD(watch_refuses),
 		ON_UFFD(sizes_are_checked),

@@ -92,11 +92,15 @@ static void cache_without_monitor(void)
 
 static void refused_with(unsigned int error)
 {
+	const struct ummu_monitor_opts uffd = {
+		.size = sizeof(uffd),
+		.backend = "uffd",
+	};
 	struct ummu_monitor *monitor = NULL;
 	int opened;
 
 	forbid_userfaultfd(error);
-	opened = ummu_monitor_open(NULL, &monitor);
+	opened = ummu_monitor_open(&uffd, &monitor);
 	printf("filter says %s: open returns %d, \"%s\"\n",
 	       strerror((int)error), opened, ummu_monitor_explain());
 	expect(opened == -(int)error);

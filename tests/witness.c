@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,7 +38,7 @@ static const struct ummu_rcache_ops witness_ops = {
 	.dereg = witness_dereg,
 };
 
-void witness_need_uffd(void)
+static void need_userfaultfd(void)
 {
 	int fd = (int)syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY);
 
@@ -46,6 +47,32 @@ void witness_need_uffd(void)
 		exit(77);
 	}
 	close(fd);
+}
+
+void witness_need_monitor(void)
+{
+	if (!getenv("UMMU_MONITOR") && access("/dev/ummunotify", F_OK))
+		need_userfaultfd();
+}
+
+void witness_need_uffd(void)
+{
+	need_userfaultfd();
+	setenv("UMMU_MONITOR", "uffd", 1);
+}
+
+void witness_need_kmod(void)
+{
+	if (access("/dev/ummunotify", F_OK)) {
+		perror("skipped: /dev/ummunotify");
+		exit(77);
+	}
+	setenv("UMMU_MONITOR", "kmod", 1);
+}
+
+bool witness_on(const struct ummu_monitor *monitor, const char *backend)
+{
+	return !strcmp(ummu_monitor_backend(monitor), backend);
 }
 
 int witness_open(struct witness *witness)

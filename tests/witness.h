@@ -24,8 +24,21 @@ struct witness {
 /** witness_registered - did this thread register since it set this to 0? */
 extern __thread unsigned int witness_registered;
 
-/** witness_need_uffd - exits with 77 where userfaultfd is not to be had. */
+/**
+ * witness_need_monitor - exits with 77 where no backend is to be had
+ *
+ * Not if UMMU_MONITOR names one: that has to work then.
+ */
+void witness_need_monitor(void);
+
+/** witness_need_uffd - for tests of uffd: 77 without; names it if it is there. */
 void witness_need_uffd(void);
+
+/** witness_need_kmod - the same for the kernel module. */
+void witness_need_kmod(void);
+
+/** witness_on - is this the monitor's backend? */
+bool witness_on(const struct ummu_monitor *monitor, const char *backend);
 
 /** witness_open - 0 or -errno, said on stderr. */
 int witness_open(struct witness *witness);
