@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -188,6 +189,13 @@ static bool set_number(const char *path, int value)
 	return fclose(file) == 0;
 }
 
+static void *wait_for_end(void *end)
+{
+	char byte;
+
+	return read(*(int *)end, &byte, 1) == 1 ? end : NULL;
+}
+
 /* The kernel takes access away for a moment, to see who uses the page. */
 static void numa_hinting(void **state)
 {
@@ -196,7 +204,9 @@ static void numa_hinting(void **state)
 	double limit = run_seconds() + 20;
 	struct scene scene = scene_of(state);
 	long before = numa_updates(), now = before;
+	pthread_t thread;
 	char path[128];
+	int end[2];
 
 	if (before < 0 || access("/sys/devices/system/node/node1", F_OK) ||
 	    !set_number("/proc/sys/kernel/numa_balancing", 1)) {
@@ -208,6 +218,9 @@ static void numa_hinting(void **state)
 	set_number(path, 1);
 	snprintf(path, sizeof(path), "%sscan_period_min_ms", debug);
 	set_number(path, 1);
+	/* A process of one thread is left alone on its own node. */
+	assert_int_equal(pipe(end), 0);
+	assert_int_equal(pthread_create(&thread, NULL, wait_for_end, end), 0);
 	while (now < before + 4 * PAGES && run_seconds() < limit) {
 		for (int i = 0; i < 100000; i++)
 			scene.memory[(size_t)(i % PAGES) * page]++;
@@ -215,6 +228,8 @@ static void numa_hinting(void **state)
 	}
 	print_message("%ld hinting updates\n", now - before);
 	assert_true(now > before);
+	assert_int_equal(write(end[1], "", 1), 1);
+	pthread_join(thread, NULL);
 	end_of(&scene);
 }
 
