@@ -10,6 +10,7 @@ help:
 	@echo 'make build        build the libraries and the tool under build/'
 	@echo 'make demo         copy a file with a stale cache and with ummunotify'
 	@echo 'make bench        measure what the monitor and the cache cost'
+	@echo 'make bench-kernel count what the kernel module costs, in a VM'
 	@echo 'make check        run every test: compilers, sanitizers, model, kernels, install'
 	@echo 'make check-long   the same, and the tests run ten times as long'
 	@echo 'make check-kernel run the tests of the module in virtual machines'
@@ -34,6 +35,12 @@ demo: build
 bench: build
 	@echo 'Running $(tool) bench'
 	@$(tool) bench
+
+.PHONY: bench-kernel
+bench-kernel: build
+	@scripts/install-packages.sh vm
+	@echo 'Running bench/kernel/run (some minutes)'
+	@bench/kernel/run
 
 .PHONY: check
 check: build
