@@ -127,6 +127,17 @@ long device_statistic(const char *name)
 	return found;
 }
 
+bool device_await_statistic(const char *name, long value)
+{
+	for (int i = 0; i < 2000; i++) {
+		if (device_statistic(name) == value)
+			return true;
+		usleep(5000);
+	}
+	printf("%s: %ld, not %ld\n", name, device_statistic(name), value);
+	return false;
+}
+
 long device_parameter(const char *name, long value)
 {
 	char path[128];

@@ -41,6 +41,9 @@ const volatile uint64_t *device_counter(int fd);
 /** device_statistic - a line of the module's statistics, or -errno. */
 long device_statistic(const char *name);
 
+/** device_await_statistic - waits for it; false: it did not come to that. */
+bool device_await_statistic(const char *name, long value);
+
 /** device_parameter - sets a limit of the module; returns what it was. */
 long device_parameter(const char *name, long value);
 
