@@ -80,6 +80,8 @@ check_kernel()
 	run kernel/style scripts/vm/check-module-style
 	scripts/vm/check "$work/gcc" "$logs" | tee -a "$results"
 	[ "${PIPESTATUS[0]}" = 0 ] || record fail kernel/check
+	[ -z "${UMMU_LONG-}" ] ||
+		run kernel/bench bench/kernel/run --build "$work/gcc"
 }
 
 check_clang()
@@ -186,6 +188,10 @@ check_libraries()
 		"$built/pinners/libummunotify-uring.so.1" \
 		pinners/pin-uring.map 'libummunotify\.so\.1|liburing\.so\.2' \
 		"$public/pin-uring.h"
+	run library/libummunotify-verbs scripts/check-library.sh \
+		"$built/pinners/libummunotify-verbs.so.1" \
+		pinners/pin-verbs.map 'libummunotify\.so\.1|libibverbs\.so\.1' \
+		"$public/pin-verbs.h"
 	run library/libummunotify-mlock scripts/check-library.sh \
 		"$built/pinners/libummunotify-mlock.so.1" \
 		pinners/pin-mlock.map 'libummunotify\.so\.1' \
