@@ -12,7 +12,7 @@ packages_of()
 	case $1 in
 	build)
 		echo gcc libc6-dev meson ninja-build pkg-config \
-			liburing-dev libjson-c-dev ;;
+			libibverbs-dev liburing-dev libjson-c-dev ;;
 	check)
 		# llvm: names for the sanitizers' addresses.
 		echo binutils clang clang-format g++ git libcmocka-dev llvm \
@@ -22,9 +22,9 @@ packages_of()
 	format)
 		echo clang-format git ;;
 	vm)
-		# The kernels' archives, and how they are compressed.
-		echo cpio debian-archive-keyring qemu-system-x86 \
-			xz-utils zstd ;;
+		# The kernels' archives, and how they are compressed; soft-RoCE.
+		echo cpio debian-archive-keyring ibverbs-providers iproute2 \
+			kmod qemu-system-x86 xz-utils zstd ;;
 	*)
 		echo "install-packages.sh: no such task: $1" >&2
 		exit 2 ;;
