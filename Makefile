@@ -9,6 +9,7 @@ tool := build/tools/ummunotify
 help:
 	@echo 'make build        build the libraries and the tool under build/'
 	@echo 'make demo         copy a file with a stale cache and with ummunotify'
+	@echo 'make demo-kernel  the same in a VM on the kernel module, and over RDMA'
 	@echo 'make bench        measure what the monitor and the cache cost'
 	@echo 'make bench-kernel count what the kernel module costs, in a VM'
 	@echo 'make check        run every test: compilers, sanitizers, model, kernels, install'
@@ -30,6 +31,12 @@ build:
 demo: build
 	@echo 'Running $(tool) demo'
 	@$(tool) demo
+
+.PHONY: demo-kernel
+demo-kernel: build
+	@scripts/install-packages.sh vm
+	@echo 'Running scripts/vm/demo-kernel (some minutes)'
+	@scripts/vm/demo-kernel
 
 .PHONY: bench
 bench: build
