@@ -40,7 +40,12 @@ for row in rows:
         ratio = row["median_ns"] / peers[0]["median_ns"]
         assert abs(row["ratio"] - ratio) < 1e-6 * ratio, row
 got = {(row["group"], row["operation"], row["threads"]) for row in rows}
-for wanted in [("check", "getppid", 1), ("check", "bare probe", 1),
+bare = {"kmod": ("bare load", "UMMUNOTIFY_WATCH", "UMMUNOTIFY_UNWATCH"),
+        "uffd": ("bare probe", "UFFDIO_REGISTER", "UFFDIO_UNREGISTER")}
+bare = bare[document["backend"]]
+for wanted in [("check", "getppid", 1), ("check", bare[0], 1),
+               ("watch", bare[1], 1), ("watch", bare[2], 1),
+               ("cache", bare[0], 1), ("cache", bare[1], 1),
                ("check", "ummu_watch_valid", 1), ("check", "ummu_changed", 1),
                ("watch", "ummu_monitor_watch", 1),
                ("watch", "ummu_monitor_unwatch", 1),

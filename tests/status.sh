@@ -40,7 +40,15 @@ done
 
 works=0
 "$tool" status >/dev/null 2>&1 || works=$?
-expect "status" $works '^  kmod  *no ' status
+if [ -e /dev/ummunotify ]; then
+	expect "status" 0 '^  kmod  *yes  claims 20 of 20 ' status
+	expect "programs get it" 0 '^  programs get kmod' status
+	expect "status shows its limits" 0 'watches_per_user  *[0-9]' status
+else
+	expect "status" $works '^  kmod  *no .*modprobe ummunotify' status
+	expect "status shows no limits of it" $works \
+		'watches_per_user  *not there' status
+fi
 expect "status shows limits" $works 'vm.max_map_count  *[0-9]' status
 if [ $works = 0 ]; then
 	UMMU_MONITOR=none expect "UMMU_MONITOR has a say" 0 \
@@ -71,7 +79,9 @@ backends = {backend["name"]: backend for backend in status["backends"]}
 assert set(backends) == {"kmod", "uffd"}
 for backend in backends.values():
     assert backend["works"] or backend["reason"]
-assert not backends["kmod"]["works"]
+assert backends["kmod"]["works"] == os.path.exists("/dev/ummunotify")
+limit = status["limits"]["ummunotify.watches_per_file"]
+assert (limit or 0) > 0 or not backends["kmod"]["works"]
 assert status["limits"]["vm.max_map_count"] > 0
 print("pass status --json")
 PYTHON

@@ -4,9 +4,9 @@
 #
 # usage: verify.sh BUILD-FOLDER
 #
-# Not root: runs it as whoever calls.  Needs userfaultfd; 77 where there is no
-# backend.
+# Not root: runs it as whoever calls.  On userfaultfd; 77 where there is none.
 set -u
+export UMMU_MONITOR=uffd
 
 build=$(readlink -f "${1:?usage: verify.sh BUILD-FOLDER}")
 here=$(dirname "$(readlink -f "$0")")

@@ -3,7 +3,6 @@
  * bench-cache.c - benchmarks of the cache, with a pinner that does nothing.
  */
 #include <string.h>
-#include <unistd.h>
 
 #include "bench.h"
 
@@ -14,7 +13,7 @@
  * @failed:  a get that was refused while the clock ran
  */
 struct cache_bench {
-	int bare_fd;
+	const struct bench_bare *bare;
 	struct bench_ranges bare_ranges;
 	struct ummu_monitor *monitor;
 	struct ummu_rcache *rcache;
@@ -60,8 +59,7 @@ static void run_probe(void *context, unsigned int thread, unsigned int ops)
 	struct cache_bench *b = context;
 
 	(void)thread;
-	while (ops--)
-		bench_bare_probe(b->bare_fd);
+	b->bare->probe(ops);
 }
 
 static void run_same(void *context, unsigned int thread, unsigned int ops)
@@ -97,8 +95,7 @@ static void run_register(void *context, unsigned int thread, unsigned int ops)
 
 	(void)thread;
 	for (i = 0; i < ops; i++) {
-		int ret = bench_bare_register(b->bare_fd,
-					      b->bare_ranges.addr[i]);
+		int ret = b->bare->add(b->bare_ranges.addr[i], i);
 
 		if (ret)
 			b->failed = ret;
@@ -111,7 +108,7 @@ static void finish_register(void *context)
 	unsigned int i;
 
 	for (i = 0; i < BENCH_RANGES; i++)
-		bench_bare_unregister(b->bare_fd, b->bare_ranges.addr[i]);
+		b->bare->drop(b->bare_ranges.addr[i], i);
 }
 
 static int prepare_hits(void *context)
@@ -132,9 +129,9 @@ static int prepare_misses(void *context)
 }
 
 static struct bench_case cases[] = {
-	{ .name = "bare probe", .threads = 1, .ops = 1000, .run = run_probe },
+	{ .name = BENCH_PROBE, .threads = 1, .ops = 1000, .run = run_probe },
 	{ .name = "hit",
-	  .against = "bare probe",
+	  .against = BENCH_PROBE,
 	  .threads = 1,
 	  .ops = 1000,
 	  .prepare = prepare_hits,
@@ -151,13 +148,13 @@ static struct bench_case cases[] = {
 	  .ops = 1000,
 	  .prepare = prepare_hits,
 	  .run = run_own },
-	{ .name = "UFFDIO_REGISTER",
+	{ .name = BENCH_ADD,
 	  .threads = 1,
 	  .ops = BENCH_RANGES,
 	  .run = run_register,
 	  .finish = finish_register },
 	{ .name = "miss",
-	  .against = "UFFDIO_REGISTER",
+	  .against = BENCH_ADD,
 	  .threads = 1,
 	  .ops = BENCH_RANGES,
 	  .prepare = prepare_misses,
@@ -182,8 +179,9 @@ static int set_up(struct cache_bench *b)
 				 &b->rcache);
 	if (ret)
 		goto close_monitor;
-	b->bare_fd = ret = bench_bare_open();
-	if (ret < 0)
+	b->bare = bench_bare_of(b->monitor);
+	ret = b->bare->open();
+	if (ret)
 		goto destroy_rcache;
 	ret = bench_ranges_map(&b->bare_ranges);
 	if (ret)
@@ -196,7 +194,7 @@ static int set_up(struct cache_bench *b)
 unmap_bare:
 	bench_ranges_unmap(&b->bare_ranges);
 close_bare:
-	close(b->bare_fd);
+	b->bare->close();
 destroy_rcache:
 	ummu_rcache_destroy(b->rcache);
 close_monitor:
@@ -210,7 +208,7 @@ static void tear_down(struct cache_bench *b)
 	ummu_monitor_close(b->monitor);
 	bench_ranges_unmap(&b->ranges);
 	bench_ranges_unmap(&b->bare_ranges);
-	close(b->bare_fd);
+	b->bare->close();
 }
 
 static int measure(struct bench_group *group, unsigned int rounds)
@@ -223,6 +221,7 @@ static int measure(struct bench_group *group, unsigned int rounds)
 		return ret;
 	for (i = 0; i < group->count; i++)
 		group->cases[i].context = &bench;
+	bench_name_cases(group->cases, group->count, bench.bare);
 	ret = bench_run(group->cases, group->count, rounds);
 	tear_down(&bench);
 	if (!ret && bench.failed) {

@@ -10,14 +10,14 @@
 
 /**
  * struct monitor_bench - what the cases of both groups work on
- * @bare_fd:     a userfaultfd of our own
+ * @bare:        what the backend is built on, of our own
  * @bare_ranges: for it; one userfaultfd owns a mapping
  * @ranges:      for the monitor
  * @watches:     of @ranges, NULL while unwatched
  * @failed:      a watch that was refused while the clock ran
  */
 struct monitor_bench {
-	int bare_fd;
+	const struct bench_bare *bare;
 	struct bench_ranges bare_ranges;
 	struct ummu_monitor *monitor;
 	struct bench_ranges ranges;
@@ -42,8 +42,7 @@ static void run_probe(void *context, unsigned int thread, unsigned int ops)
 	struct monitor_bench *b = context;
 
 	(void)thread;
-	while (ops--)
-		bench_bare_probe(b->bare_fd);
+	b->bare->probe(ops);
 }
 
 static void run_valid(void *context, unsigned int thread, unsigned int ops)
@@ -71,8 +70,7 @@ static void run_register(void *context, unsigned int thread, unsigned int ops)
 
 	(void)thread;
 	for (i = 0; i < ops; i++) {
-		int ret = bench_bare_register(b->bare_fd,
-					      b->bare_ranges.addr[i]);
+		int ret = b->bare->add(b->bare_ranges.addr[i], i);
 
 		if (ret)
 			b->failed = ret;
@@ -86,7 +84,7 @@ static void run_unregister(void *context, unsigned int thread, unsigned int ops)
 
 	(void)thread;
 	for (i = 0; i < ops; i++)
-		bench_bare_unregister(b->bare_fd, b->bare_ranges.addr[i]);
+		b->bare->drop(b->bare_ranges.addr[i], i);
 }
 
 static int prepare_registered(void *context)
@@ -154,20 +152,20 @@ static int prepare_checks(void *context)
 
 static struct bench_case check_cases[] = {
 	{ .name = "getppid", .threads = 1, .ops = 2000, .run = run_getppid },
-	{ .name = "bare probe",
+	{ .name = BENCH_PROBE,
 	  .against = "getppid",
 	  .threads = 1,
 	  .ops = 2000,
 	  .run = run_probe },
 	{ .name = "ummu_watch_valid",
-	  .against = "bare probe",
+	  .against = BENCH_PROBE,
 	  .threads = 1,
 	  .ops = 2000,
 	  .prepare = prepare_checks,
 	  .run = run_valid,
 	  .finish = finish_watched },
 	{ .name = "ummu_changed",
-	  .against = "bare probe",
+	  .against = BENCH_PROBE,
 	  .threads = 1,
 	  .ops = 2000,
 	  .prepare = prepare_checks,
@@ -176,24 +174,24 @@ static struct bench_case check_cases[] = {
 };
 
 static struct bench_case watch_cases[] = {
-	{ .name = "UFFDIO_REGISTER",
+	{ .name = BENCH_ADD,
 	  .threads = 1,
 	  .ops = BENCH_RANGES,
 	  .run = run_register,
 	  .finish = finish_registered },
 	{ .name = "ummu_monitor_watch",
-	  .against = "UFFDIO_REGISTER",
+	  .against = BENCH_ADD,
 	  .threads = 1,
 	  .ops = BENCH_RANGES,
 	  .run = run_watch,
 	  .finish = finish_watched },
-	{ .name = "UFFDIO_UNREGISTER",
+	{ .name = BENCH_DROP,
 	  .threads = 1,
 	  .ops = BENCH_RANGES,
 	  .prepare = prepare_registered,
 	  .run = run_unregister },
 	{ .name = "ummu_monitor_unwatch",
-	  .against = "UFFDIO_UNREGISTER",
+	  .against = BENCH_DROP,
 	  .threads = 1,
 	  .ops = BENCH_RANGES,
 	  .prepare = prepare_watched,
@@ -208,8 +206,9 @@ static int set_up(struct monitor_bench *b)
 		bench_say("%s", ummu_monitor_explain());
 		return ret;
 	}
-	b->bare_fd = ret = bench_bare_open();
-	if (ret < 0)
+	b->bare = bench_bare_of(b->monitor);
+	ret = b->bare->open();
+	if (ret)
 		goto close_monitor;
 	ret = bench_ranges_map(&b->bare_ranges);
 	if (ret)
@@ -222,7 +221,7 @@ static int set_up(struct monitor_bench *b)
 unmap_bare:
 	bench_ranges_unmap(&b->bare_ranges);
 close_bare:
-	close(b->bare_fd);
+	b->bare->close();
 close_monitor:
 	ummu_monitor_close(b->monitor);
 	return ret;
@@ -232,7 +231,7 @@ static void tear_down(struct monitor_bench *b)
 {
 	bench_ranges_unmap(&b->ranges);
 	bench_ranges_unmap(&b->bare_ranges);
-	close(b->bare_fd);
+	b->bare->close();
 	ummu_monitor_close(b->monitor);
 }
 
@@ -246,6 +245,7 @@ static int measure(struct bench_group *group, unsigned int rounds)
 		return ret;
 	for (i = 0; i < group->count; i++)
 		group->cases[i].context = &bench;
+	bench_name_cases(group->cases, group->count, bench.bare);
 	ret = bench_run(group->cases, group->count, rounds);
 	tear_down(&bench);
 	if (!ret && bench.failed) {

@@ -71,6 +71,36 @@ static struct bench_group *const groups[] = {
 };
 #define GROUPS (sizeof(groups) / sizeof(*groups))
 
+const struct bench_bare *bench_bare_of(const struct ummu_monitor *monitor)
+{
+	return strcmp(ummu_monitor_backend(monitor), bench_bare_kmod.backend) ?
+		       &bench_bare_uffd :
+		       &bench_bare_kmod;
+}
+
+static void give_name(const char **name, const struct bench_bare *bare)
+{
+	if (!*name)
+		return;
+	if (!strcmp(*name, BENCH_PROBE))
+		*name = bare->probe_name;
+	else if (!strcmp(*name, BENCH_ADD))
+		*name = bare->add_name;
+	else if (!strcmp(*name, BENCH_DROP))
+		*name = bare->drop_name;
+}
+
+void bench_name_cases(struct bench_case *cases, size_t count,
+		      const struct bench_bare *bare)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		give_name(&cases[i].name, bare);
+		give_name(&cases[i].against, bare);
+	}
+}
+
 static const struct bench_case *peer(const struct bench_group *group,
 				     const struct bench_case *one)
 {

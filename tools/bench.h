@@ -20,7 +20,7 @@ void bench_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /**
  * struct bench_case - one thing to measure
- * @name:     of the operation
+ * @name:     of the operation; bench_name_cases() has the last word
  * @against:  the name of the bare operation in the same group, or NULL
  * @threads:  that run it at the same time
  * @ops:      operations of each thread in one sample
@@ -52,6 +52,17 @@ struct bench_case {
  */
 int bench_run(struct bench_case *cases, size_t count, unsigned int rounds);
 
+/* What the tables call the operations of struct bench_bare. */
+#define BENCH_PROBE "bare probe"
+#define BENCH_ADD "bare watch"
+#define BENCH_DROP "bare unwatch"
+
+struct bench_bare;
+
+/** bench_name_cases - put the names of @bare for these. */
+void bench_name_cases(struct bench_case *cases, size_t count,
+		      const struct bench_bare *bare);
+
 /* bench-ranges.c */
 
 /**
@@ -66,12 +77,32 @@ struct bench_ranges {
 int bench_ranges_map(struct bench_ranges *ranges);
 void bench_ranges_unmap(struct bench_ranges *ranges);
 
-/* bench-bare.c: a userfaultfd without a library around it */
+/**
+ * struct bench_bare - what a backend is built on, with no library around it
+ * @backend:    its name
+ * @probe_name, @add_name, @drop_name: of the operations below, for the tables
+ * @open:       0, or -errno and a message; one at a time
+ * @probe:      what a check does, so many times
+ * @add, @drop: start and end to watch a range of BENCH_RANGE_BYTES, which is
+ *              number @i of BENCH_RANGES; @add returns 0 or -errno
+ */
+struct bench_bare {
+	const char *backend;
+	const char *probe_name;
+	const char *add_name;
+	const char *drop_name;
+	int (*open)(void);
+	void (*close)(void);
+	void (*probe)(unsigned int ops);
+	int (*add)(void *addr, unsigned int i);
+	void (*drop)(void *addr, unsigned int i);
+};
 
-int bench_bare_open(void); /* the descriptor, or -errno */
-void bench_bare_probe(int fd);
-int bench_bare_register(int fd, void *addr);
-void bench_bare_unregister(int fd, void *addr);
+extern const struct bench_bare bench_bare_uffd; /* bench-uffd.c */
+extern const struct bench_bare bench_bare_kmod; /* bench-kmod.c */
+
+/** bench_bare_of - of the monitor's backend. */
+const struct bench_bare *bench_bare_of(const struct ummu_monitor *monitor);
 
 /* The groups; each fills in and measures its cases. */
 

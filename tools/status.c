@@ -19,20 +19,17 @@
 
 #include "tool.h"
 
-#define DEVICE "/dev/ummunotify"
 #define TEXT 512
 
 /**
  * struct backend - one way to monitor, and whether it works here
- * @title:   for people
- * @name:    as ummu_monitor_open() takes it; NULL: not in this library
+ * @name:    as ummu_monitor_open() takes it
  * @works:   it opened
  * @claimed: operations that it catches
  * @flags:   of struct ummu_caps
  * @reason:  why it does not work and what would help
  */
 struct backend {
-	const char *title;
 	const char *name;
 	bool works;
 	int claimed;
@@ -91,6 +88,8 @@ static void try_io_uring(char *value, size_t size)
 		io_uring_queue_exit(&ring);
 }
 
+#define MODULE "/sys/module/ummunotify/parameters/"
+
 static struct limit limits[] = {
 	{ .name = "vm.max_map_count",
 	  .path = "/proc/sys/vm/max_map_count",
@@ -114,6 +113,16 @@ static struct limit limits[] = {
 	{ .name = "transparent_hugepage",
 	  .path = "/sys/kernel/mm/transparent_hugepage/enabled",
 	  .meaning = "always: every mapping, madvise: who asks" },
+	{ .name = "ummunotify.watches_per_file",
+	  .path = MODULE "watches_per_file",
+	  .meaning = "kmod: watches that a monitor opened from now on may "
+		     "have" },
+	{ .name = "ummunotify.watches_per_process",
+	  .path = MODULE "watches_per_process",
+	  .meaning = "kmod: and all monitors of a process" },
+	{ .name = "ummunotify.watches_per_user",
+	  .path = MODULE "watches_per_user",
+	  .meaning = "kmod: and all processes of a user" },
 };
 
 #define LIMITS (sizeof(limits) / sizeof(*limits))
@@ -157,19 +166,6 @@ static void try_backend(struct backend *backend)
 	ummu_monitor_close(monitor);
 }
 
-static void look_for_device(struct backend *backend)
-{
-	if (!access(DEVICE, F_OK))
-		snprintf(backend->reason, sizeof(backend->reason),
-			 DEVICE " is there, but this release of the library "
-				"has no backend for it yet");
-	else
-		snprintf(backend->reason, sizeof(backend->reason),
-			 DEVICE " is not there: the kernel module is not "
-				"loaded; this release of the library has no "
-				"backend for it yet");
-}
-
 /* Which one do programs get here?  UMMU_MONITOR has a say in it. */
 static const char *best_backend(void)
 {
@@ -197,12 +193,12 @@ static void print(const struct backend *backends, size_t count,
 		const struct backend *backend = &backends[i];
 
 		if (!backend->works) {
-			printf("  %-6s no   %s\n", backend->title,
+			printf("  %-6s no   %s\n", backend->name,
 			       backend->reason);
 			continue;
 		}
 		printf("  %-6s yes  claims %d of %d operations%s%s\n",
-		       backend->title, backend->claimed, UMMU_OP_COUNT,
+		       backend->name, backend->claimed, UMMU_OP_COUNT,
 		       backend->flags & UMMU_CAPS_ANY_FILE ?
 			       ", watches file mappings" :
 			       "",
@@ -216,7 +212,7 @@ static void print(const struct backend *backends, size_t count,
 		printf("  programs get an error: %s\n", ummu_monitor_explain());
 	printf("\nLimits\n");
 	for (i = 0; i < LIMITS; i++)
-		printf("  %-28s %-22s %s\n", limits[i].name,
+		printf("  %-30s %-22s %s\n", limits[i].name,
 		       *limits[i].value ? limits[i].value : "not there",
 		       limits[i].meaning);
 }
@@ -226,7 +222,7 @@ static struct json_object *backend_json(const struct backend *backend)
 	struct json_object *object = json_object_new_object();
 
 	json_object_object_add(object, "name",
-			       json_object_new_string(backend->title));
+			       json_object_new_string(backend->name));
 	json_object_object_add(object, "works",
 			       json_object_new_boolean(backend->works));
 	json_object_object_add(object, "claimed",
@@ -322,8 +318,8 @@ int ummu_tool_status(int argc, char **argv)
 		       "arguments; 3 none does.\n",
 	};
 	struct backend backends[] = {
-		{ .title = "kmod" },
-		{ .title = "uffd", .name = "uffd" },
+		{ .name = "kmod" },
+		{ .name = "uffd" },
 	};
 	size_t count = sizeof(backends) / sizeof(*backends);
 	struct utsname system;
@@ -336,8 +332,8 @@ int ummu_tool_status(int argc, char **argv)
 	best = best_backend();
 	/* it would win over what is tried here */
 	unsetenv("UMMU_MONITOR");
-	look_for_device(&backends[0]);
-	try_backend(&backends[1]);
+	for (size_t i = 0; i < count; i++)
+		try_backend(&backends[i]);
 	read_limits();
 	if (uname(&system))
 		memset(&system, 0, sizeof(system));

@@ -39,6 +39,7 @@ static const char doc[] =
 	"  caught    a page left, and that was reported\n"
 	"  missed    a page left, and that was not reported\n"
 	"  early     reported although the page stayed, where that may be\n"
+	"  may-fire  the same, of what stays quiet on private base pages\n"
 	"  quiet     nothing left and nothing was reported\n"
 	"  spurious  reported although the page stayed, where it must not be\n"
 	"  unknown   this user cannot see whether the page left\n"

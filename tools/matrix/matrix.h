@@ -138,7 +138,8 @@ struct matrix_row {
  * struct matrix_operation - one way in which memory leaves, or must not
  * @name:     for people and for JSON
  * @class:    whose claim it is judged by: enum ummu_operation or NO_CLASS
- * @quiet:    on the list of what must stay quiet on base-page private memory
+ * @quiet:    on the list of what must stay quiet on base-page private memory;
+ *            on huge pages and shared memory it may fire
  * @refusal:  the kernel may refuse it because the page is pinned (EAGAIN,
  *            EBUSY): the row is judged all the same
  * @needs_pin: without a pin the page may leave, and nothing is promised
@@ -177,8 +178,9 @@ enum matrix_verdict {
 	VERDICT_CAUGHT,	  /* left and reported */
 	VERDICT_MISSED,	  /* left and not reported */
 	VERDICT_EARLY,	  /* reported, and stayed */
+	VERDICT_MAY_FIRE, /* early in a row of the quiet list that may be */
 	VERDICT_QUIET,	  /* neither */
-	VERDICT_SPURIOUS, /* early on the list of what must stay quiet */
+	VERDICT_SPURIOUS, /* early in one that must stay quiet */
 	VERDICT_UNKNOWN,
 	VERDICT_SKIPPED,
 	VERDICT_COUNT
@@ -246,6 +248,8 @@ enum matrix_fate ummu_oracle_fate(struct matrix_oracle *oracle,
 void ummu_oracle_close(struct matrix_oracle *oracle);
 
 /* row.c */
+bool ummu_row_may_fire(const struct matrix_operation *operation,
+		       enum matrix_kind kind);
 void ummu_row_run(struct matrix_run *run, struct matrix_result *result);
 int ummu_row_refused(struct matrix_row *row, const char *call);
 int ummu_row_in_child(struct matrix_row *row, const char *call,

@@ -35,10 +35,14 @@ const char *ummu_via_name(enum matrix_via via)
 const char *ummu_verdict_name(enum matrix_verdict verdict)
 {
 	static const char *const names[VERDICT_COUNT] = {
-		[VERDICT_CAUGHT] = "caught",	 [VERDICT_MISSED] = "missed",
-		[VERDICT_EARLY] = "early",	 [VERDICT_QUIET] = "quiet",
-		[VERDICT_SPURIOUS] = "spurious", [VERDICT_UNKNOWN] = "unknown",
+		[VERDICT_CAUGHT] = "caught",
+		[VERDICT_MISSED] = "missed",
+		[VERDICT_EARLY] = "early",
+		[VERDICT_QUIET] = "quiet",
+		[VERDICT_SPURIOUS] = "spurious",
+		[VERDICT_UNKNOWN] = "unknown",
 		[VERDICT_SKIPPED] = "skipped",
+		[VERDICT_MAY_FIRE] = "may-fire",
 	};
 
 	return names[verdict];

@@ -174,6 +174,10 @@ static struct json_object *row_json(const struct matrix_result *result)
 	json_object_object_add(row, "reported", truth(result->reported));
 	json_object_object_add(row, "claimed",
 			       json_object_new_boolean(result->claimed));
+	json_object_object_add(row, "may_fire",
+			       json_object_new_boolean(
+				       ummu_row_may_fire(result->operation,
+							 result->kind)));
 	json_object_object_add(row, "verdict",
 			       json_object_new_string(
 				       ummu_verdict_name(result->verdict)));

@@ -227,10 +227,35 @@ static void note(struct matrix_result *result, const char *text)
 		 used ? "; " : "", text);
 }
 
+/* Written to, the pages of a private file mapping are the process's own. */
+static bool is_private_of_base_pages(enum matrix_kind kind)
+{
+	return kind == KIND_ANONYMOUS || kind == KIND_FILE_PRIVATE;
+}
+
+/**
+ * ummu_row_may_fire - may a page stay that is reported in this row?
+ *
+ * What must stay quiet may still be reported on huge pages, which the kernel
+ * invalidates as a whole when it splits or copies one, and on shared memory.
+ */
+bool ummu_row_may_fire(const struct matrix_operation *operation,
+		       enum matrix_kind kind)
+{
+	return operation->quiet && !is_private_of_base_pages(kind);
+}
+
+static enum matrix_verdict verdict_of_early(const struct matrix_row *row)
+{
+	if (!row->operation->quiet)
+		return VERDICT_EARLY;
+	return ummu_row_may_fire(row->operation, row->kind) ? VERDICT_MAY_FIRE :
+							      VERDICT_SPURIOUS;
+}
+
 static void judge(struct matrix_result *result, const struct matrix_row *row,
 		  const struct watching *watching)
 {
-	bool strict = row->operation->quiet && row->kind == KIND_ANONYMOUS;
 	bool left = false, missed = false, unknown = false, reported = false;
 	bool returned = false;
 	unsigned int i;
@@ -256,7 +281,7 @@ static void judge(struct matrix_result *result, const struct matrix_row *row,
 	else if (unknown)
 		result->verdict = VERDICT_UNKNOWN;
 	else if (reported)
-		result->verdict = strict ? VERDICT_SPURIOUS : VERDICT_EARLY;
+		result->verdict = verdict_of_early(row);
 	else
 		result->verdict = VERDICT_QUIET;
 	if (result->verdict == VERDICT_UNKNOWN && !*result->reason)

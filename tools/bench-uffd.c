@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench-bare.c - a userfaultfd of its own, to compare the library with.
+ * bench-uffd.c - a userfaultfd of its own, to compare the library with.
  *
  * It asks for no events: nobody would read them, and an unmap would wait.
  */
@@ -19,18 +19,20 @@
 #define UFFD_USER_MODE_ONLY 1
 #endif
 
-int bench_bare_open(void)
+static int fd = -1;
+
+static int uffd_open(void)
 {
 	struct uffdio_api api = {
 		.api = UFFD_API,
 		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
 	};
-	int fd = (int)syscall(SYS_userfaultfd,
-			      O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
 	int ret;
 
+	fd = (int)syscall(SYS_userfaultfd,
+			  O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
 	if (fd >= 0 && !ioctl(fd, UFFDIO_API, &api))
-		return fd;
+		return 0;
 	ret = -errno;
 	bench_say("cannot open a userfaultfd: %s", strerror(errno));
 	if (fd >= 0)
@@ -38,26 +40,46 @@ int bench_bare_open(void)
 	return ret;
 }
 
-void bench_bare_probe(int fd)
+static void uffd_close(void)
+{
+	close(fd);
+}
+
+static void uffd_probe(unsigned int ops)
 {
 	struct uffdio_writeprotect nothing = { .mode = 0 };
 
-	ioctl(fd, UFFDIO_WRITEPROTECT, &nothing);
+	while (ops--)
+		ioctl(fd, UFFDIO_WRITEPROTECT, &nothing);
 }
 
-int bench_bare_register(int fd, void *addr)
+static int uffd_add(void *addr, unsigned int i)
 {
 	struct uffdio_register range = {
 		.range = { (uintptr_t)addr, BENCH_RANGE_BYTES },
 		.mode = UFFDIO_REGISTER_MODE_WP,
 	};
 
+	(void)i;
 	return ioctl(fd, UFFDIO_REGISTER, &range) ? -errno : 0;
 }
 
-void bench_bare_unregister(int fd, void *addr)
+static void uffd_drop(void *addr, unsigned int i)
 {
 	struct uffdio_range range = { (uintptr_t)addr, BENCH_RANGE_BYTES };
 
+	(void)i;
 	ioctl(fd, UFFDIO_UNREGISTER, &range);
 }
+
+const struct bench_bare bench_bare_uffd = {
+	.backend = "uffd",
+	.probe_name = BENCH_PROBE,
+	.add_name = "UFFDIO_REGISTER",
+	.drop_name = "UFFDIO_UNREGISTER",
+	.open = uffd_open,
+	.close = uffd_close,
+	.probe = uffd_probe,
+	.add = uffd_add,
+	.drop = uffd_drop,
+};
