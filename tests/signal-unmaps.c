@@ -282,7 +282,7 @@ int main(void)
 		cmocka_unit_test(cancelled_anywhere),
 	};
 
-	run_limit(50);
+	run_limit(120);
 	witness_need_monitor();
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	assert_int_equal(pthread_atfork(before_fork, NULL, NULL), 0);

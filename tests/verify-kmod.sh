@@ -46,7 +46,8 @@ copy_for_everybody
 tool=$scratch/build/tools/ummunotify
 cd / || exit
 
-"$tool" verify --backend kmod --json >"$scratch/root.json"
+# Emulated machines are slow.
+"$tool" verify --backend kmod --timeout 60 --json >"$scratch/root.json"
 check "root: exit status" [ $? = 0 ]
 check "root: rows" python3 "$here/verify-rows.py" "$scratch/root.json" \
 	--backend kmod --rows 500 --caught 330 --root
