@@ -33,10 +33,10 @@ static void hit_later(struct work_struct *work)
 /**
  * ummunotify_broken_defer() - hit the watches over a window some time later
  * @space: whose
- * @window: over what
+ * @range: over what
  */
 void ummunotify_broken_defer(struct ummunotify_space *space,
-			     const struct ummunotify_window *window)
+			     const struct mmu_notifier_range *range)
 {
 	struct deferred *deferred = kmalloc(sizeof(*deferred), GFP_ATOMIC);
 
@@ -44,7 +44,11 @@ void ummunotify_broken_defer(struct ummunotify_space *space,
 		return;
 	INIT_WORK(&deferred->work, hit_later);
 	deferred->space = space;
-	deferred->window = *window;
+	deferred->window = (struct ummunotify_window){
+		.start = range->start,
+		.last = range->end - 1,
+		.classes = BIT(range->event),
+	};
 	atomic_inc(&deferred_count);
 	schedule_work(&deferred->work);
 }

@@ -4,16 +4,16 @@
 #define UMMUNOTIFY_BROKEN_H
 
 struct ummunotify_space;
-struct ummunotify_window;
+struct mmu_notifier_range;
 
 #ifdef UMMUNOTIFY_BREAK
 void ummunotify_broken_defer(struct ummunotify_space *space,
-			     const struct ummunotify_window *window);
+			     const struct mmu_notifier_range *range);
 void ummunotify_broken_flush(void);
 #else
 static inline void
 ummunotify_broken_defer(struct ummunotify_space *space,
-			const struct ummunotify_window *window)
+			const struct mmu_notifier_range *range)
 {
 }
 

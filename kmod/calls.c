@@ -1,85 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* calls.c - the calls of today: set up, watch, unwatch, re-arm, drained. */
+/* calls.c - the calls of today on watches: watch, unwatch, re-arm, drained. */
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
 #include "breakable.h"
-#include "stats.h"
+#include "copy.h"
 #include "trace.h"
 #include "ummunotify.h"
 
 /* Entries that are copied at once, on the stack. */
 #define SOME 16
-
-static bool setup_is_valid(const struct ummunotify_setup *setup)
-{
-	return setup->magic == UMMUNOTIFY_SETUP_MAGIC && !setup->flags &&
-	       !setup->reserved &&
-	       !(setup->classes & ~(u64)UMMUNOTIFY_CLASS_ALL);
-}
-
-static int copy_setup_from_user(struct ummunotify_setup *setup,
-				const struct ummunotify_setup __user *arg)
-{
-	u32 size;
-
-	if (get_user(size, &arg->size))
-		return -EFAULT;
-	if (size < sizeof(*setup) || size > PAGE_SIZE)
-		return -EINVAL;
-	return copy_struct_from_user(setup, sizeof(*setup), arg, size);
-}
-
-/**
- * ummunotify_setup() - choose the calls of today
- * @file: nothing was called on it yet
- * @arg: struct ummunotify_setup
- *
- * Return: 0 or -errno.
- */
-long ummunotify_setup(struct ummunotify_file *file,
-		      struct ummunotify_setup __user *arg)
-{
-	struct ummunotify_space *space = file->space;
-	struct ummunotify_setup setup;
-	int error;
-
-	error = copy_setup_from_user(&setup, arg);
-	if (error)
-		return error;
-	if (!setup_is_valid(&setup))
-		return -EINVAL;
-	if (!setup.classes)
-		setup.classes = UMMUNOTIFY_CLASS_DEFAULT;
-	if (!setup.watches || setup.watches > ummunotify_watches_per_file)
-		setup.watches = ummunotify_watches_per_file;
-
-	error = ummunotify_speak(file, UMMUNOTIFY_SETTING_UP);
-	if (error)
-		return error;
-	error = ummunotify_slots_setup(file, &setup);
-	if (!error && copy_to_user(arg, &setup, sizeof(setup)))
-		error = -EFAULT;
-	if (error) {
-		ummunotify_slots_free(file);
-		/* The calls of 2010, if they come now, have one page. */
-		file->page_count = 1;
-	}
-
-	spin_lock(&space->lock);
-	if (!error) {
-		file->classes = setup.classes;
-		ummunotify_space_wants(space);
-		/* A child of fork sees 0, which no generation is. */
-		file->generation = 1;
-		WRITE_ONCE(file->shared->generation, 1);
-	}
-	/* Release: who sees the language finds the slots. */
-	smp_store_release(&file->language,
-			  error ? UMMUNOTIFY_UNDECIDED : UMMUNOTIFY_TODAY);
-	spin_unlock(&space->lock);
-	return error;
-}
 
 /* What the calls on watches have in common. */
 struct call {
@@ -94,16 +24,15 @@ static int begin(struct call *call, struct ummunotify_file *file,
 	/* Acquire: pairs with the release in ummunotify_setup(). */
 	if (smp_load_acquire(&file->language) != UMMUNOTIFY_TODAY)
 		return -EINVAL;
-	if (copy_from_user(&call->batch, arg, sizeof(call->batch)))
-		return -EFAULT;
-	return call->batch.reserved ? -EINVAL : 0;
+	return get_batch(&call->batch, arg);
 }
 
 /* Does some entries of @size bytes; how many, or -errno if none. */
 typedef int (*do_some)(struct call *call, void __user *entries,
 		       unsigned int count);
 
-static long do_all(struct call *call, size_t size, do_some do_some)
+static __always_inline long do_all(struct call *call, size_t size,
+				   do_some do_some)
 {
 	struct ummunotify_batch *batch = &call->batch;
 	void __user *entries = u64_to_user_ptr(batch->entries);
@@ -126,6 +55,8 @@ static long do_all(struct call *call, size_t size, do_some do_some)
 		if (result < 0)
 			break;
 		done += result;
+		if (likely(done == batch->count))
+			break;
 		if (result < some)
 			continue; /* and hear why */
 		if (fatal_signal_pending(current)) {
@@ -141,7 +72,7 @@ static long do_all(struct call *call, size_t size, do_some do_some)
 
 static bool range_is_valid(const struct ummunotify_watch *watch)
 {
-	return watch->start < watch->end && watch->end <= TASK_SIZE &&
+	return watch->start < watch->end && watch->end <= TASK_SIZE_MAX &&
 	       !watch->flags;
 }
 
@@ -258,12 +189,12 @@ static unsigned int take_back(struct ummunotify_file *file,
 static int watch_some(struct call *call, void __user *entries,
 		      unsigned int count)
 {
-	struct ummunotify_watch watches[SOME];
+	struct ummunotify_watch watches[SOME] ummunotify_not_cleared;
 	struct ummunotify_file *file = call->file;
 	unsigned int valid = 0;
 	int done;
 
-	if (copy_from_user(watches, entries, count * sizeof(*watches)))
+	if (get_watches(watches, entries, count))
 		return -EFAULT;
 	while (valid < count && range_is_valid(&watches[valid]))
 		valid++;
@@ -277,9 +208,9 @@ static int watch_some(struct call *call, void __user *entries,
 			return -ENOSPC;
 	}
 	done = watch_all(call, watches, valid);
-	ummunotify_user_uncharge(file->user, valid - max(done, 0));
-	if (done > 0 &&
-	    copy_to_user(entries, watches, done * sizeof(*watches))) {
+	if (done < (int)valid)
+		ummunotify_user_uncharge(file->user, valid - max(done, 0));
+	if (done > 0 && put_watches(entries, watches, done)) {
 		ummunotify_user_uncharge(file->user,
 					 take_back(file, watches, done));
 		return -EFAULT;
@@ -310,11 +241,11 @@ long ummunotify_watch(struct ummunotify_file *file,
 static int unwatch_some(struct call *call, void __user *entries,
 			unsigned int count)
 {
-	struct ummunotify_watch_id ids[SOME];
+	struct ummunotify_watch_id ids[SOME] ummunotify_not_cleared;
 	struct ummunotify_file *file = call->file;
 	unsigned int done;
 
-	if (copy_from_user(ids, entries, count * sizeof(*ids)))
+	if (get_ids(ids, entries, count))
 		return -EFAULT;
 	spin_lock(&file->space->lock);
 	ummunotify_log_drained(&file->log, call->batch.drained);
@@ -399,15 +330,15 @@ static void disarm_again(struct ummunotify_file *file,
 static int rearm_some(struct call *call, void __user *entries,
 		      unsigned int count)
 {
-	struct ummunotify_watch_id ids[SOME], old[SOME];
+	struct ummunotify_watch_id ids[SOME] ummunotify_not_cleared;
+	struct ummunotify_watch_id old[SOME] ummunotify_not_cleared;
 	struct ummunotify_file *file = call->file;
-	size_t size = count * sizeof(*ids);
 	unsigned int done = 0;
 	int error = 0;
 
-	if (copy_from_user(ids, entries, size))
+	if (get_ids(ids, entries, count))
 		return -EFAULT;
-	memcpy(old, ids, size);
+	memcpy(old, ids, count * sizeof(*ids));
 	spin_lock(&file->space->lock);
 	ummunotify_log_drained(&file->log, call->batch.drained);
 	while (done < count && !error) {
@@ -417,7 +348,7 @@ static int rearm_some(struct call *call, void __user *entries,
 	spin_unlock(&file->space->lock);
 	if (!done)
 		return error;
-	if (copy_to_user(entries, ids, done * sizeof(*ids))) {
+	if (put_ids(entries, ids, done)) {
 		disarm_again(file, old, ids, done);
 		return -EFAULT;
 	}
@@ -456,7 +387,7 @@ long ummunotify_drained(struct ummunotify_file *file, const u64 __user *drained)
 	/* Acquire: pairs with the release in ummunotify_setup(). */
 	if (smp_load_acquire(&file->language) != UMMUNOTIFY_TODAY)
 		return -EINVAL;
-	if (copy_from_user(&count, drained, sizeof(count)))
+	if (get_user(count, drained))
 		return -EFAULT;
 	spin_lock(&file->space->lock);
 	trace_ummunotify_drain(file, count - file->log.drained);

@@ -23,6 +23,12 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,
 }
 #endif
 
+/*
+ * For arrays of which only what was filled in is used: kernels that clear the
+ * stack would spend more on them than on the rest of a call.
+ */
+#define ummunotify_not_cleared __attribute__((uninitialized))
+
 /* The classes of the ABI are the kernel's events, a bit for each. */
 static_assert(UMMUNOTIFY_CLASS_UNMAP == 1 << MMU_NOTIFY_UNMAP);
 static_assert(UMMUNOTIFY_CLASS_CLEAR == 1 << MMU_NOTIFY_CLEAR);

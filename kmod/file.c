@@ -4,7 +4,6 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
-#include "stats.h"
 #include "ummunotify.h"
 
 /**

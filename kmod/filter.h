@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * filter.h - says of most invalidations, in a few loads, that no watch is near.
+ * filter.h - says of most invalidations, in a few loads, that no wide watch is
+ * near: none that spans more than one granule.
  *
- * It counts, by hash, the watches in each granule of 2 MiB; those that span many
- * of them in granules of 1 GiB; and those that span many of these as being
+ * It counts, by hash, those in each granule of 2 MiB; those that span many of
+ * them in granules of 1 GiB; and those that span many of these as being
  * everywhere.  It may say "perhaps" of a range without watches; never "no" of
  * one with.
  *
@@ -15,9 +16,9 @@
 #include <linux/types.h>
 
 #define UMMUNOTIFY_SMALL_SHIFT 21
-#define UMMUNOTIFY_SMALL_COUNT 4096
+#define UMMUNOTIFY_SMALL_COUNT 1024
 #define UMMUNOTIFY_LARGE_SHIFT 30
-#define UMMUNOTIFY_LARGE_COUNT 512
+#define UMMUNOTIFY_LARGE_COUNT 256
 #define UMMUNOTIFY_SPAN 8 /* granules that a watch may span */
 
 /**

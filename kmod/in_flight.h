@@ -46,11 +46,14 @@ ummunotify_in_flight_none(const struct ummunotify_in_flight *table)
 	return likely(!(table->used | table->overflow));
 }
 
-static inline void
-ummunotify_in_flight_add(struct ummunotify_in_flight *table,
-			 const struct ummunotify_window *window)
+/* The parts of a window one by one: they stay in registers. */
+static inline void ummunotify_in_flight_add(struct ummunotify_in_flight *table,
+					    unsigned long start,
+					    unsigned long last,
+					    unsigned int classes)
 {
 	unsigned int unused = ~table->used & (BIT(UMMUNOTIFY_WINDOWS) - 1);
+	struct ummunotify_window *window;
 	unsigned int i;
 
 	if (unlikely(!unused)) {
@@ -58,7 +61,10 @@ ummunotify_in_flight_add(struct ummunotify_in_flight *table,
 		return;
 	}
 	i = __ffs(unused);
-	table->windows[i] = *window;
+	window = &table->windows[i];
+	window->start = start;
+	window->last = last;
+	window->classes = classes;
 	table->used |= BIT(i);
 }
 
@@ -68,7 +74,8 @@ ummunotify_in_flight_add(struct ummunotify_in_flight *table,
  */
 static inline void
 ummunotify_in_flight_remove(struct ummunotify_in_flight *table,
-			    const struct ummunotify_window *window)
+			    unsigned long start, unsigned long last,
+			    unsigned int classes)
 {
 	unsigned int left = table->used;
 
@@ -76,8 +83,8 @@ ummunotify_in_flight_remove(struct ummunotify_in_flight *table,
 		unsigned int i = __ffs(left);
 		const struct ummunotify_window *at = &table->windows[i];
 
-		if (at->start == window->start && at->last == window->last &&
-		    at->classes == window->classes) {
+		if (at->start == start && at->last == last &&
+		    at->classes == classes) {
 			table->used &= ~BIT(i);
 			return;
 		}

@@ -11,7 +11,6 @@
  * together are fewer than the entries of all pages less two.  Those two are
  * what can be lost at the ends of the unread part.
  */
-#include "stats.h"
 #include "ummunotify.h"
 
 #define LINK UMMUNOTIFY_LOG_ENTRIES
@@ -75,15 +74,4 @@ void ummunotify_log_add_page(struct ummunotify_log *log,
 	}
 	page->next = log->spare;
 	log->spare = page;
-}
-
-/**
- * ummunotify_log_drained() - user space has read so many events
- * @log: of what
- * @drained: how many; a lie harms the liar only, and cannot pass @logged
- */
-void ummunotify_log_drained(struct ummunotify_log *log, u64 drained)
-{
-	if (drained > log->drained)
-		log->drained = min(drained, log->logged);
 }

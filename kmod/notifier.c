@@ -12,7 +12,6 @@
 
 #include "breakable.h"
 #include "broken.h"
-#include "stats.h"
 #include "ummunotify.h"
 
 static struct ummunotify_space *space_of(struct mmu_notifier *notifier)
@@ -20,21 +19,61 @@ static struct ummunotify_space *space_of(struct mmu_notifier *notifier)
 	return container_of(notifier, struct ummunotify_space, notifier);
 }
 
-static struct ummunotify_window window_of(const struct mmu_notifier_range *range)
+static unsigned long last_of(const struct mmu_notifier_range *range)
 {
-	return (struct ummunotify_window){
-		.start = range->start,
-		.last = range->end - 1,
-		.classes = BIT(range->event),
-	};
+	return range->end - 1;
 }
 
-static bool may_hit(const struct ummunotify_space *space,
-		    const struct ummunotify_window *window)
+static unsigned int class_of(const struct mmu_notifier_range *range)
 {
-	return space->wanted & window->classes &&
-	       ummunotify_filter_perhaps(&space->filter, window->start,
-					 window->last);
+	return BIT(range->event);
+}
+
+static void add(struct ummunotify_space *space,
+		const struct mmu_notifier_range *range)
+{
+	ummunotify_in_flight_add(&space->in_flight, range->start,
+				 last_of(range), class_of(range));
+}
+
+static void remove(struct ummunotify_space *space,
+		   const struct mmu_notifier_range *range)
+{
+	ummunotify_in_flight_remove(&space->in_flight, range->start,
+				    last_of(range), class_of(range));
+}
+
+/* May a watch be hit?  A few loads, for most invalidations. */
+static bool may_hit(struct ummunotify_space *space,
+		    const struct mmu_notifier_range *range)
+{
+	unsigned long granule = range->start >> UMMUNOTIFY_SMALL_SHIFT;
+	unsigned long end = last_of(range) >> UMMUNOTIFY_SMALL_SHIFT;
+
+	if (!(space->wanted & class_of(range)))
+		return false;
+	if (end - granule >= UMMUNOTIFY_SPAN)
+		return true;
+	for (; granule <= end; granule++)
+		if (!RB_EMPTY_ROOT(&ummunotify_narrow(space, granule)->rb_root))
+			return true;
+	if (RB_EMPTY_ROOT(&space->wide.rb_root))
+		return false;
+	return ummunotify_filter_perhaps(&space->filter, range->start,
+					 last_of(range));
+}
+
+/* Out of line, so that the way that most invalidations take stays short. */
+static noinline void hit(struct ummunotify_space *space,
+			 const struct mmu_notifier_range *range, bool may_sleep)
+{
+	const struct ummunotify_window window = {
+		.start = range->start,
+		.last = last_of(range),
+		.classes = class_of(range),
+	};
+
+	ummunotify_hit_range(space, &window, may_sleep);
 }
 
 /*
@@ -46,18 +85,16 @@ static int invalidate_range_start(struct mmu_notifier *notifier,
 				  const struct mmu_notifier_range *range)
 {
 	struct ummunotify_space *space = space_of(notifier);
-	const struct ummunotify_window window = window_of(range);
 
 	if (UMMUNOTIFY_BROKEN(TRYLOCK) && !spin_trylock(&space->lock)) {
-		ummunotify_broken_defer(space, &window);
+		ummunotify_broken_defer(space, range);
 		return 0;
 	}
 	if (!UMMUNOTIFY_BROKEN(TRYLOCK))
 		spin_lock(&space->lock);
-	ummunotify_in_flight_add(&space->in_flight, &window);
-	if (may_hit(space, &window) && !UMMUNOTIFY_BROKEN(LATE))
-		ummunotify_hit_range(space, &window,
-				     mmu_notifier_range_blockable(range));
+	add(space, range);
+	if (may_hit(space, range) && !UMMUNOTIFY_BROKEN(LATE))
+		hit(space, range, mmu_notifier_range_blockable(range));
 	spin_unlock(&space->lock);
 	ummunotify_count(invalidations);
 	return 0;
@@ -68,12 +105,11 @@ static void invalidate_range_end(struct mmu_notifier *notifier,
 				 const struct mmu_notifier_range *range)
 {
 	struct ummunotify_space *space = space_of(notifier);
-	const struct ummunotify_window window = window_of(range);
 
 	spin_lock(&space->lock);
-	if (UMMUNOTIFY_BROKEN(LATE) && may_hit(space, &window))
-		ummunotify_hit_range(space, &window, false);
-	ummunotify_in_flight_remove(&space->in_flight, &window);
+	if (UMMUNOTIFY_BROKEN(LATE) && may_hit(space, range))
+		hit(space, range, false);
+	remove(space, range);
 	spin_unlock(&space->lock);
 }
 
@@ -110,7 +146,6 @@ static struct mmu_notifier *alloc_notifier(struct mm_struct *mm)
 		return ERR_PTR(-ENOMEM);
 	spin_lock_init(&space->lock);
 	mutex_init(&space->teardown);
-	space->tree = RB_ROOT_CACHED;
 	INIT_LIST_HEAD(&space->walkers);
 	INIT_LIST_HEAD(&space->files);
 

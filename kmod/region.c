@@ -9,7 +9,6 @@
 #include <linux/uaccess.h>
 
 #include "breakable.h"
-#include "stats.h"
 #include "trace.h"
 #include "ummunotify.h"
 
@@ -153,7 +152,7 @@ long ummunotify_unregister(struct ummunotify_file *file,
 
 	if (error)
 		return error;
-	if (copy_from_user(&wanted, cookie, sizeof(wanted)))
+	if (get_user(wanted, cookie))
 		return -EFAULT;
 	WRITE_ONCE(file->used, true);
 

@@ -12,7 +12,6 @@
  */
 #include <linux/slab.h>
 
-#include "stats.h"
 #include "ummunotify.h"
 
 /* Pages of log that come with a chunk: room for more events than watches. */
@@ -286,20 +285,6 @@ void ummunotify_slots_close(struct ummunotify_file *file)
 	kvfree(file->pages);
 }
 
-/**
- * ummunotify_slot_at() - a slot by its number
- * @file: whose
- * @number: not 0, less than @fresh of the file
- *
- * Return: the slot.
- */
-struct ummunotify_slot *ummunotify_slot_at(struct ummunotify_file *file,
-					   u32 number)
-{
-	return file->chunks[number / UMMUNOTIFY_CHUNK].records +
-	       number % UMMUNOTIFY_CHUNK * file->slot_size;
-}
-
 static struct page *states_page(const struct ummunotify_file *file, u32 number)
 {
 	return file->pages[1 + number / UMMUNOTIFY_CHUNK];
@@ -346,19 +331,4 @@ struct ummunotify_slot *ummunotify_slot_take(struct ummunotify_file *file)
 	file->space->watches++;
 	ummunotify_count(watches_made);
 	return slot;
-}
-
-/**
- * ummunotify_slot_give_back() - a slot is not used any more
- * @slot: not armed; the caller holds the lock and uncharges the user
- */
-void ummunotify_slot_give_back(struct ummunotify_slot *slot)
-{
-	struct ummunotify_file *file = slot->file;
-
-	slot->next_unused = file->unused;
-	file->unused = slot->number;
-	file->watches--;
-	file->space->watches--;
-	ummunotify_count(watches_ended);
 }

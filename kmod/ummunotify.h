@@ -25,8 +25,7 @@
 #include "compat.h"
 #include "filter.h"
 #include "in_flight.h"
-
-struct ummunotify_user;
+#include "stats.h"
 
 /*
  * What a user makes us allocate is charged to the user's memory cgroup, and if
@@ -43,6 +42,12 @@ struct ummunotify_user;
 /* The lock is dropped after so many hits, so that nobody waits for long. */
 #define UMMUNOTIFY_HITS_PER_LOCK 256
 
+/*
+ * However many watches there are, a tree of those in one granule stays low; and
+ * where no watch is near, that it is empty is seen at once.
+ */
+#define UMMUNOTIFY_NARROW_TREES 1024
+
 /**
  * struct ummunotify_space - an address space that is watched
  * @notifier: the registration with the kernel; counts the files
@@ -50,11 +55,12 @@ struct ummunotify_user;
  * @wanted: classes that one of the files wants
  * @invalidation: number of the last hold of the lock that hit something
  * @watches: how many exist, spent ones included
- * @tree: armed watches
- * @walkers: walks over @tree that have dropped the lock
+ * @narrow: armed watches within one granule of 2 MiB, by the granule's hash
+ * @wide: the other armed watches
+ * @filter: in front of @wide
+ * @walkers: walks over a tree that have dropped the lock
  * @files: open descriptors
  * @in_flight: invalidations that have started and not ended
- * @filter: in front of @tree
  * @teardown: held while the watches of a file are freed, at its close or at
  *            the death of the mm; keeps @files as it is
  */
@@ -64,11 +70,12 @@ struct ummunotify_space {
 	unsigned int wanted;
 	u64 invalidation;
 	unsigned long watches;
-	struct rb_root_cached tree;
+	struct rb_root_cached narrow[UMMUNOTIFY_NARROW_TREES];
+	struct rb_root_cached wide;
+	struct ummunotify_filter filter;
 	struct list_head walkers;
 	struct list_head files;
 	struct ummunotify_in_flight in_flight;
-	struct ummunotify_filter filter;
 	struct mutex teardown; /* taken before the spinlock */
 };
 
@@ -240,6 +247,27 @@ struct ummunotify_file {
 	struct mutex growth; /* taken before the spinlock */
 };
 
+/* The tree of the narrow watches in a granule; it may have others too. */
+static inline struct rb_root_cached *
+ummunotify_narrow(struct ummunotify_space *space, unsigned long granule)
+{
+	return &space->narrow[granule % UMMUNOTIFY_NARROW_TREES];
+}
+
+/**
+ * struct ummunotify_user - a user that has a descriptor open
+ * @in_users: in the table of user.c
+ * @uid: who
+ * @files: open descriptors, under the lock of that table
+ * @watches: of all of them
+ */
+struct ummunotify_user {
+	struct hlist_node in_users;
+	kuid_t uid;
+	unsigned long files;
+	atomic_long_t watches;
+};
+
 static inline struct ummunotify_region *
 ummunotify_region_of(struct ummunotify_slot *slot)
 {
@@ -281,11 +309,25 @@ void ummunotify_space_wants(struct ummunotify_space *space);
 void ummunotify_arm(struct ummunotify_slot *slot, unsigned long start,
 		    unsigned long last);
 void ummunotify_disarm(struct ummunotify_slot *slot);
-bool ummunotify_hit_if_in_flight(struct ummunotify_slot *slot);
-unsigned int ummunotify_hit_range(struct ummunotify_space *space,
-				  const struct ummunotify_window *window,
-				  bool may_sleep);
+bool ummunotify_born_hit(struct ummunotify_slot *slot);
+void ummunotify_hit_range(struct ummunotify_space *space,
+			  const struct ummunotify_window *window,
+			  bool may_sleep);
 void ummunotify_end_all(struct ummunotify_file *file);
+
+/*
+ * model: WATCH, DRAIN.  The slot was armed, or drained, since the lock was taken.
+ *
+ * While an invalidation of the range is in flight its old page may still be
+ * there to be pinned, and nobody will mark the watch later: so it is marked
+ * now.  If the window has closed, the page tables have changed, and this
+ * critical section comes after that of its end: a pin finds the new page.
+ */
+static inline bool ummunotify_hit_if_in_flight(struct ummunotify_slot *slot)
+{
+	return !ummunotify_in_flight_none(&slot->file->space->in_flight) &&
+	       ummunotify_born_hit(slot);
+}
 
 /* slots.c */
 int ummunotify_slots_open(struct ummunotify_file *file);
@@ -295,16 +337,40 @@ int ummunotify_slots_grow(struct ummunotify_file *file);
 void ummunotify_slots_free(struct ummunotify_file *file);
 void ummunotify_slots_close(struct ummunotify_file *file);
 struct ummunotify_slot *ummunotify_slot_take(struct ummunotify_file *file);
-void ummunotify_slot_give_back(struct ummunotify_slot *slot);
-struct ummunotify_slot *ummunotify_slot_at(struct ummunotify_file *file,
-					   u32 number);
+
+/* A slot by its number, which is not 0 and less than @fresh of the file. */
+static inline struct ummunotify_slot *
+ummunotify_slot_at(struct ummunotify_file *file, u32 number)
+{
+	return file->chunks[number / UMMUNOTIFY_CHUNK].records +
+	       number % UMMUNOTIFY_CHUNK * file->slot_size;
+}
+
+/* It is not armed; the caller holds the lock, and uncharges the user. */
+static inline void ummunotify_slot_give_back(struct ummunotify_slot *slot)
+{
+	struct ummunotify_file *file = slot->file;
+
+	slot->next_unused = file->unused;
+	file->unused = slot->number;
+	file->watches--;
+	file->space->watches--;
+	ummunotify_count(watches_ended);
+}
 
 /* log.c */
 void ummunotify_log_append(struct ummunotify_file *file,
 			   const struct ummunotify_log_entry *entry);
 void ummunotify_log_add_page(struct ummunotify_log *log,
 			     struct ummunotify_log_page *page);
-void ummunotify_log_drained(struct ummunotify_log *log, u64 drained);
+
+/* A lie harms the liar only, and cannot pass what was logged. */
+static inline void ummunotify_log_drained(struct ummunotify_log *log,
+					  u64 drained)
+{
+	if (drained > log->drained)
+		log->drained = min(drained, log->logged);
+}
 
 /* mapping.c */
 int ummunotify_mapping_init(void);
@@ -323,9 +389,11 @@ void ummunotify_hit_region(struct ummunotify_region *region,
 ssize_t ummunotify_read(struct file *filp, char __user *buffer, size_t size,
 			loff_t *position);
 
-/* calls.c */
+/* setup.c */
 long ummunotify_setup(struct ummunotify_file *file,
 		      struct ummunotify_setup __user *arg);
+
+/* calls.c */
 long ummunotify_watch(struct ummunotify_file *file,
 		      const struct ummunotify_batch __user *arg);
 long ummunotify_unwatch(struct ummunotify_file *file,
@@ -337,7 +405,23 @@ long ummunotify_drained(struct ummunotify_file *file, const u64 __user *drained)
 /* user.c */
 struct ummunotify_user *ummunotify_user_get(void);
 void ummunotify_user_put(struct ummunotify_user *user);
-bool ummunotify_user_charge(struct ummunotify_user *user, long watches);
-void ummunotify_user_uncharge(struct ummunotify_user *user, long watches);
+
+/* More watches, if the user may have them. */
+static inline bool ummunotify_user_charge(struct ummunotify_user *user,
+					  long watches)
+{
+	unsigned long most = READ_ONCE(ummunotify_watches_per_user);
+
+	if (likely(atomic_long_add_return(watches, &user->watches) <= most))
+		return true;
+	atomic_long_sub(watches, &user->watches);
+	return false;
+}
+
+static inline void ummunotify_user_uncharge(struct ummunotify_user *user,
+					    long watches)
+{
+	atomic_long_sub(watches, &user->watches);
+}
 
 #endif

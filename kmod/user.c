@@ -11,20 +11,6 @@
 
 #include "ummunotify.h"
 
-/**
- * struct ummunotify_user - a user that has a descriptor open
- * @in_users: in the table
- * @uid: who
- * @files: open descriptors, under @users_lock
- * @watches: of all of them
- */
-struct ummunotify_user {
-	struct hlist_node in_users;
-	kuid_t uid;
-	unsigned long files;
-	atomic_long_t watches;
-};
-
 static DEFINE_HASHTABLE(users, 6);
 static DEFINE_MUTEX(users_lock);
 
@@ -84,31 +70,4 @@ void ummunotify_user_put(struct ummunotify_user *user)
 		kfree(user);
 	}
 	mutex_unlock(&users_lock);
-}
-
-/**
- * ummunotify_user_charge() - more watches, if the user may have them
- * @user: who
- * @watches: how many
- *
- * Return: whether they are charged.
- */
-bool ummunotify_user_charge(struct ummunotify_user *user, long watches)
-{
-	unsigned long most = READ_ONCE(ummunotify_watches_per_user);
-
-	if (atomic_long_add_return(watches, &user->watches) <= most)
-		return true;
-	atomic_long_sub(watches, &user->watches);
-	return false;
-}
-
-/**
- * ummunotify_user_uncharge() - fewer watches
- * @user: who
- * @watches: how many
- */
-void ummunotify_user_uncharge(struct ummunotify_user *user, long watches)
-{
-	atomic_long_sub(watches, &user->watches);
 }

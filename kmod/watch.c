@@ -8,22 +8,25 @@
 #include <linux/sched.h>
 
 #include "breakable.h"
-#include "stats.h"
 #include "trace.h"
 #include "ummunotify.h"
 
 /**
- * struct walker - a walk that has dropped the lock for a moment
- * @in_space: in the list of its space
- * @start: first byte of the invalidation
- * @last: last byte of it
- * @next: where the walk goes on; kept in the tree, or NULL
+ * struct walker - a walk over the watches that a window hits
+ * @in_space: in the list of its space, while it has dropped the lock
+ * @window: the invalidation
+ * @may_sleep: while it has
+ * @next: where it goes on after that; in a tree, or NULL
+ * @visits: since it had the lock all the time
+ * @hits: so far
  */
 struct walker {
 	struct list_head in_space;
-	unsigned long start;
-	unsigned long last;
+	const struct ummunotify_window *window;
+	bool may_sleep;
 	struct interval_tree_node *next;
+	unsigned int visits;
+	unsigned int hits;
 };
 
 /* A walker must not be left standing on what leaves the tree. */
@@ -33,11 +36,26 @@ static void walkers_step_off(struct ummunotify_space *space,
 	struct walker *walker;
 
 	list_for_each_entry(walker, &space->walkers, in_space) {
+		const struct ummunotify_window *window = walker->window;
+
 		if (walker->next == node)
 			walker->next = interval_tree_iter_next(node,
-							       walker->start,
-							       walker->last);
+							       window->start,
+							       window->last);
 	}
+}
+
+static bool is_narrow(const struct ummunotify_slot *slot)
+{
+	return (slot->range.start ^ slot->range.last) >>
+		       UMMUNOTIFY_SMALL_SHIFT ==
+	       0;
+}
+
+static struct rb_root_cached *narrow_tree(struct ummunotify_slot *slot)
+{
+	return ummunotify_narrow(slot->file->space,
+				 slot->range.start >> UMMUNOTIFY_SMALL_SHIFT);
 }
 
 /**
@@ -52,9 +70,13 @@ void ummunotify_disarm(struct ummunotify_slot *slot)
 		return;
 	if (unlikely(!list_empty(&space->walkers)))
 		walkers_step_off(space, &slot->range);
-	interval_tree_remove(&slot->range, &space->tree);
-	ummunotify_filter_change(&space->filter, slot->range.start,
-				 slot->range.last, -1);
+	if (likely(is_narrow(slot))) {
+		interval_tree_remove(&slot->range, narrow_tree(slot));
+	} else {
+		interval_tree_remove(&slot->range, &space->wide);
+		ummunotify_filter_change(&space->filter, slot->range.start,
+					 slot->range.last, -1);
+	}
 	slot->armed = false;
 	slot->file->armed--;
 }
@@ -140,30 +162,27 @@ void ummunotify_arm(struct ummunotify_slot *slot, unsigned long start,
 
 	slot->range.start = start;
 	slot->range.last = last;
-	interval_tree_insert(&slot->range, &space->tree);
-	ummunotify_filter_change(&space->filter, start, last, 1);
+	if (likely(is_narrow(slot))) {
+		interval_tree_insert(&slot->range, narrow_tree(slot));
+	} else {
+		interval_tree_insert(&slot->range, &space->wide);
+		ummunotify_filter_change(&space->filter, start, last, 1);
+	}
 	slot->armed = true;
 	slot->file->armed++;
 }
 
 /**
- * ummunotify_hit_if_in_flight() - born hit (model: WATCH, DRAIN)
- * @slot: armed, or drained, since the lock was taken
- *
- * While an invalidation of the range is in flight its old page may still be
- * there to be pinned, and nobody will mark the watch later: so it is marked
- * now.  If the window has closed, the page tables have changed, and this
- * critical section comes after that of its end: a pin finds the new page.
+ * ummunotify_born_hit() - hit a watch if something is in flight over it
+ * @slot: see ummunotify_hit_if_in_flight()
  *
  * Return: whether it was hit.
  */
-bool ummunotify_hit_if_in_flight(struct ummunotify_slot *slot)
+bool ummunotify_born_hit(struct ummunotify_slot *slot)
 {
 	struct ummunotify_space *space = slot->file->space;
 	struct ummunotify_window window;
 
-	if (ummunotify_in_flight_none(&space->in_flight))
-		return false;
 	if (UMMUNOTIFY_BROKEN(NO_IN_FLIGHT))
 		return false;
 	if (!ummunotify_in_flight_over(&space->in_flight, slot->range.start,
@@ -182,27 +201,42 @@ bool ummunotify_hit_if_in_flight(struct ummunotify_slot *slot)
  * number, for a file that has drained in the pause must see its generation move
  * again.
  */
-static struct interval_tree_node *
-pause_walk(struct ummunotify_space *space, struct interval_tree_node *next,
-	   const struct ummunotify_window *window, bool may_sleep)
+static void pause_walk(struct ummunotify_space *space, struct walker *walker)
 	__must_hold(&space->lock)
 {
-	struct walker walker = {
-		.start = window->start,
-		.last = window->last,
-		.next = next,
-	};
-
-	list_add(&walker.in_space, &space->walkers);
+	list_add(&walker->in_space, &space->walkers);
 	spin_unlock(&space->lock);
-	if (may_sleep)
+	if (walker->may_sleep)
 		cond_resched();
 	else
 		cpu_relax();
 	spin_lock(&space->lock);
-	list_del(&walker.in_space);
+	list_del(&walker->in_space);
+	walker->visits = 0;
 	space->invalidation++;
-	return walker.next;
+}
+
+static void walk(struct ummunotify_space *space, struct rb_root_cached *tree,
+		 struct walker *walker)
+{
+	const struct ummunotify_window *window = walker->window;
+	struct interval_tree_node *node;
+
+	node = interval_tree_iter_first(tree, window->start, window->last);
+	while (node) {
+		struct ummunotify_slot *slot =
+			container_of(node, struct ummunotify_slot, range);
+
+		walker->next = interval_tree_iter_next(node, window->start,
+						       window->last);
+		if (slot->file->classes & window->classes) {
+			hit(slot, window);
+			walker->hits++;
+		}
+		if (++walker->visits == UMMUNOTIFY_HITS_PER_LOCK)
+			pause_walk(space, walker);
+		node = walker->next;
+	}
 }
 
 /**
@@ -210,38 +244,29 @@ pause_walk(struct ummunotify_space *space, struct interval_tree_node *next,
  * @space: whose watches
  * @window: of one class; in the in-flight table already
  * @may_sleep: between two holds of the lock
- *
- * Return: how many were hit.
  */
-unsigned int ummunotify_hit_range(struct ummunotify_space *space,
-				  const struct ummunotify_window *window,
-				  bool may_sleep)
+void ummunotify_hit_range(struct ummunotify_space *space,
+			  const struct ummunotify_window *window,
+			  bool may_sleep)
 {
-	struct interval_tree_node *node, *next;
-	unsigned int hits = 0, visits = 0;
+	unsigned long granule = window->start >> UMMUNOTIFY_SMALL_SHIFT;
+	unsigned long more = (window->last >> UMMUNOTIFY_SMALL_SHIFT) - granule;
+	struct walker walker = { .window = window, .may_sleep = may_sleep };
 
-	node = interval_tree_iter_first(&space->tree, window->start,
-					window->last);
-	if (!node)
-		return 0;
-
+	/* After so many granules come the same trees again. */
+	more = min(more, UMMUNOTIFY_NARROW_TREES - 1UL);
 	space->invalidation++;
-	while (node) {
-		struct ummunotify_slot *slot =
-			container_of(node, struct ummunotify_slot, range);
+	if (!RB_EMPTY_ROOT(&space->wide.rb_root))
+		walk(space, &space->wide, &walker);
+	do {
+		struct rb_root_cached *tree = ummunotify_narrow(space, granule);
 
-		next = interval_tree_iter_next(node, window->start,
-					       window->last);
-		if (slot->file->classes & window->classes) {
-			hit(slot, window);
-			hits++;
-		}
-		if (next && ++visits % UMMUNOTIFY_HITS_PER_LOCK == 0)
-			next = pause_walk(space, next, window, may_sleep);
-		node = next;
-	}
-	trace_ummunotify_invalidate(space, window, hits);
-	return hits;
+		if (!RB_EMPTY_ROOT(&tree->rb_root))
+			walk(space, tree, &walker);
+		granule++;
+	} while (more--);
+	if (walker.hits)
+		trace_ummunotify_invalidate(space, window, walker.hits);
 }
 
 /**
