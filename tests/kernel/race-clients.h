@@ -14,7 +14,7 @@
 #include "race-pin.h"
 #include "today.h"
 
-#define RACE_SLOTS 4
+#define RACE_SLOTS 2
 #define RACE_PAGES 4 /* of a slot */
 
 struct ummu_monitor;

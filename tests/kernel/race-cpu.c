@@ -26,3 +26,10 @@ bool race_real_time(void)
 
 	return !sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &param);
 }
+
+void race_ordinary_time(void)
+{
+	struct sched_param param = { .sched_priority = 0 };
+
+	sched_setscheduler(0, SCHED_OTHER, &param);
+}

@@ -10,7 +10,15 @@
 /** race_on_cpu - have the calling thread run on this CPU alone. */
 void race_on_cpu(unsigned int cpu);
 
-/** race_real_time - the calling thread goes first, not what it starts. */
+/**
+ * race_real_time - the calling thread goes first, not what it starts
+ *
+ * Not for long: the kernel takes care that others are not kept waiting for more
+ * than a second.  False: it may not (not root).
+ */
 bool race_real_time(void);
+
+/** race_ordinary_time - it is like all others again. */
+void race_ordinary_time(void);
 
 #endif

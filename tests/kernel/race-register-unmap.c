@@ -107,9 +107,11 @@ static void play(struct scene *scene, struct tally *tally)
 	arming->mapped = scene->number;
 	check("before the unmap", arm->name, arm->before(arming));
 	set_bell(scene);
+	race_real_time();
 	race_unmap_begin(scene->unmapping);
 	await_bell(scene);
 	check("in the unmap", arm->name, arm->during(arming));
+	race_ordinary_time();
 	race_unmap_await(scene->unmapping);
 
 	*(volatile uint64_t *)arming->addr = ++scene->number;
@@ -140,7 +142,7 @@ static void tear_down(struct scene *scene)
 	race_unmap_close(scene->unmapping);
 }
 
-/* Where no page can be pinned in an unmap there is no race to meet. */
+/* Some kernels pin nothing in an area that is not mapped any more. */
 static bool is_right(const struct race_unmapper *unmapper,
 		     const struct tally *tally)
 {
@@ -148,8 +150,7 @@ static bool is_right(const struct race_unmapper *unmapper,
 		printf("  FAILED: believed in a page that had left\n");
 		return false;
 	}
-	if (tally->met < tally->rounds / 4 + 1 &&
-	    !(unmapper->gone && tally->failed == tally->rounds)) {
+	if (!unmapper->gone && tally->met < tally->rounds / 4 + 1) {
 		printf("  FAILED: hardly met the race\n");
 		return false;
 	}
