@@ -33,6 +33,11 @@ static void remember(struct kmod_device *device)
 				 __ATOMIC_RELAXED);
 }
 
+static bool is_lost(const struct kmod_device *device)
+{
+	return __atomic_load_n(&device->lost, __ATOMIC_RELAXED);
+}
+
 static bool is_latest(const struct kmod_device *device)
 {
 	return device->fd >= NUMBERS ||
@@ -80,10 +85,6 @@ static int explain_setup(int error)
 		return ummu_explain(
 			-EOPNOTSUPP, DEVICE
 			" belongs to another release of the kernel module: install that of this library");
-	case ENOSPC:
-		return ummu_explain(
-			-error,
-			"the kernel module grants this user no watches: raise watches_per_user in /sys/module/ummunotify/parameters");
 	default:
 		return ummu_explain(-error, "UMMUNOTIFY_SETUP: %s",
 				    strerror(error));
@@ -147,7 +148,7 @@ static bool is_ours(const struct kmod_device *device)
 {
 	struct stat now;
 
-	return !ummu_kmod_device_lost(device) && is_latest(device) &&
+	return !is_lost(device) && is_latest(device) &&
 	       !fstat(device->fd, &now) &&
 	       now.st_rdev == device->identity.st_rdev &&
 	       now.st_ino == device->identity.st_ino &&
@@ -161,12 +162,21 @@ void ummu_kmod_device_close(struct kmod_device *device)
 		close(device->fd);
 }
 
+int ummu_kmod_device_status(const struct kmod_device *device)
+{
+	if (!is_lost(device))
+		return 0;
+	return ummu_explain(-EBADF,
+			    "somebody closed this library's descriptor of " DEVICE
+			    " (a closefrom() call?): nothing more can be watched");
+}
+
 int ummu_kmod_device_call(struct kmod_device *device, unsigned long request,
 			  void *argument)
 {
 	int result;
 
-	if (!ummu_kmod_device_lost(device) && is_latest(device)) {
+	if (!is_lost(device) && is_latest(device)) {
 		result = ioctl(device->fd, request, argument);
 		if (result >= 0)
 			return result;
@@ -175,7 +185,5 @@ int ummu_kmod_device_call(struct kmod_device *device, unsigned long request,
 			return -errno;
 	}
 	__atomic_store_n(&device->lost, true, __ATOMIC_RELAXED);
-	return ummu_explain(-EBADF,
-			    "somebody closed this library's descriptor of " DEVICE
-			    " (a closefrom() call?): nothing more can be watched");
+	return ummu_kmod_device_status(device);
 }

@@ -43,9 +43,7 @@ void ummu_kmod_device_close(struct kmod_device *device);
 int ummu_kmod_device_call(struct kmod_device *device, unsigned long request,
 			  void *argument);
 
-static inline bool ummu_kmod_device_lost(const struct kmod_device *device)
-{
-	return __atomic_load_n(&device->lost, __ATOMIC_RELAXED);
-}
+/** ummu_kmod_device_status - 0, or -EBADF after ummu_explain(). */
+int ummu_kmod_device_status(const struct kmod_device *device);
 
 #endif

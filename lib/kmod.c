@@ -30,11 +30,7 @@ static int kmod_status(const struct ummu_monitor *base)
 
 	if (in_child(monitor))
 		return ummu_explain(-ECHILD, UMMU_EXPLAIN_CHILD);
-	if (ummu_kmod_device_lost(&monitor->device))
-		return ummu_explain(
-			-EBADF,
-			"somebody closed this library's descriptor of /dev/ummunotify: nothing more can be watched");
-	return 0;
+	return ummu_kmod_device_status(&monitor->device);
 }
 
 static int kmod_open(struct ummu_monitor **base_p)
