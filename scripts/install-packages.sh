@@ -24,7 +24,7 @@ packages_of()
 	vm)
 		# The kernels' archives, and how they are compressed; soft-RoCE.
 		echo cpio debian-archive-keyring ibverbs-providers iproute2 \
-			kmod qemu-system-x86 xz-utils zstd ;;
+			kmod qemu-system-x86 stress-ng xz-utils zstd ;;
 	*)
 		echo "install-packages.sh: no such task: $1" >&2
 		exit 2 ;;
