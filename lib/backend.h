@@ -43,7 +43,8 @@ struct ummu_monitor {
  * @status:     0, -ECHILD or -EBADF
  * @watch:      [start, last] is whole pages and not empty; -errno as in
  *              monitor.h, after ummu_explain().  The handle's ->settle is the
- *              monitor if this backend has @settle, else NULL
+ *              monitor if this backend has @settle, else NULL; its ->proof is
+ *              the caller's to set
  * @unwatch:    also runs in a forked child, where it only frees
  * @settle:     store what every invalidation that has completed by now did;
  *              false if that cannot be known in bounded time.  NULL: the

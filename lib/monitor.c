@@ -140,6 +140,9 @@ static bool whole_pages(const void *addr, size_t length, uint64_t *start,
 	return true;
 }
 
+/* What no watch expects and no checkpoint has seen: "look closer". */
+static const uint64_t no_proof;
+
 int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
 		       size_t length, uint64_t cookie,
 		       struct ummu_watch **watch_p)
@@ -154,6 +157,9 @@ int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
 		error = ummu_explain(-EINVAL,
 				     "the range at %p of %zu bytes is empty or wraps",
 				     addr, length);
+	if (!error)
+		(*watch_p)->proof = (*watch_p)->settle ? &no_proof :
+							 (*watch_p)->state;
 	__atomic_fetch_add(error ? &monitor->refused : &monitor->watched, 1,
 			   __ATOMIC_RELAXED);
 	return error;
@@ -180,6 +186,8 @@ void ummu_monitor_checkpoint(const struct ummu_monitor *monitor,
 	checkpoint->seen = ummu_monitor_generation(monitor);
 	checkpoint->generation = monitor->generation;
 	checkpoint->settle = monitor->backend->settle ? monitor : NULL;
+	checkpoint->proof = checkpoint->settle ? &no_proof :
+						 checkpoint->generation;
 	if (!checkpoint->seen) /* a forked child: equal to no generation */
 		checkpoint->seen = UINT64_MAX;
 }

@@ -95,14 +95,16 @@ static void measure_check(struct bench_world *world)
 	};
 	struct ummunotify_watch_id id;
 	struct ummu_watch check_it;
+	const uint64_t *state;
 	unsigned int i;
 
 	bench_watch(device, &watch, 1);
+	state = (const uint64_t *)(device->map + device->setup.states_offset) +
+		watch.slot;
 	check_it = (struct ummu_watch){
-		.state = (const uint64_t *)(device->map +
-					    device->setup.states_offset) +
-			 watch.slot,
+		.proof = state,
 		.expected = watch.state,
+		.state = state,
 	};
 	for (i = 0; i < REPEATS; i++) {
 		bench_add(&handle, check(&check_it) - turns());

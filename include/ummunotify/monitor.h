@@ -126,16 +126,20 @@ int ummu_monitor_fd(const struct ummu_monitor *monitor);
 
 /**
  * struct ummu_watch - one watched range (public prefix of the handle)
- * @state:    the word that says whether the watch is valid; read-only
- * @expected: what *@state holds while it is valid, never 0
- * @settle:   NULL when that one load is the whole answer; otherwise the
- *            monitor has to look for invalidations in flight first
+ * @proof:    a word that holds @expected only while the watch is valid beyond
+ *            doubt; read-only
+ * @expected: what *@state holds while the watch is valid, never 0
+ * @state:    the watch's own word; read-only.  The same as @proof where one
+ *            load is the whole answer
+ * @settle:   NULL there; otherwise the monitor has to look for invalidations
+ *            in flight before *@state can be trusted
  *
  * The fields are constant for the life of the watch.
  */
 struct ummu_watch {
-	const uint64_t *state;
+	const uint64_t *proof;
 	uint64_t expected;
+	const uint64_t *state;
 	const struct ummu_monitor *settle;
 };
 
@@ -181,26 +185,6 @@ void ummu_monitor_unwatch(struct ummu_monitor *monitor,
 bool ummu_monitor_settle(const struct ummu_monitor *monitor);
 
 /**
- * ummu_watch_valid - has no page of the range left since it was watched?
- *
- * False once an operation that removed or replaced a page of the range has
- * completed in any thread.  Never true again after that.  False too when the
- * monitor could not find out in bounded time (see ummu_watch_spent()) and in
- * a child of fork.
- *
- * Cost: one load and a predictable branch; on uffd one short system call too.
- * Memory ordering: an acquire of what the invalidating thread did.
- */
-static inline bool ummu_watch_valid(const struct ummu_watch *watch)
-{
-	if (__builtin_expect(watch->settle != NULL, 0) &&
-	    !ummu_monitor_settle(watch->settle))
-		return false;
-	return __atomic_load_n(watch->state, __ATOMIC_ACQUIRE) ==
-	       watch->expected;
-}
-
-/**
  * ummu_watch_spent - is the watch known to be invalid, without looking?
  *
  * One load, no system call.  True means invalid for good; false proves
@@ -214,14 +198,38 @@ static inline bool ummu_watch_spent(const struct ummu_watch *watch)
 }
 
 /**
+ * ummu_watch_valid - has no page of the range left since it was watched?
+ *
+ * False once an operation that removed or replaced a page of the range has
+ * completed in any thread.  Never true again after that.  False too when the
+ * monitor could not find out in bounded time (see ummu_watch_spent()) and in
+ * a child of fork.
+ *
+ * Cost: one load and a predictable branch; on uffd one short system call too.
+ * Memory ordering: an acquire of what the invalidating thread did.
+ */
+static inline bool ummu_watch_valid(const struct ummu_watch *watch)
+{
+	if (__builtin_expect(__atomic_load_n(watch->proof, __ATOMIC_ACQUIRE) ==
+				     watch->expected,
+			     1))
+		return true;
+	return watch->settle && ummu_monitor_settle(watch->settle) &&
+	       !ummu_watch_spent(watch);
+}
+
+/**
  * struct ummu_checkpoint - a moment to compare with, by ummu_changed()
- * @generation: the monitor's generation word; read-only
+ * @proof:      a word that holds @seen only while nothing has changed beyond
+ *              doubt; read-only
  * @seen:       the generation at that moment, never 0
+ * @generation: the monitor's generation word; read-only
  * @settle:     as in struct ummu_watch
  */
 struct ummu_checkpoint {
-	const uint64_t *generation;
+	const uint64_t *proof;
 	uint64_t seen;
+	const uint64_t *generation;
 	const struct ummu_monitor *settle;
 };
 
@@ -242,11 +250,15 @@ void ummu_monitor_checkpoint(const struct ummu_monitor *monitor,
  */
 static inline bool ummu_changed(const struct ummu_checkpoint *checkpoint)
 {
-	if (__builtin_expect(checkpoint->settle != NULL, 0) &&
-	    !ummu_monitor_settle(checkpoint->settle))
-		return true;
-	return __atomic_load_n(checkpoint->generation, __ATOMIC_ACQUIRE) !=
-	       checkpoint->seen;
+	if (__builtin_expect(__atomic_load_n(checkpoint->proof,
+					     __ATOMIC_ACQUIRE) ==
+				     checkpoint->seen,
+			     1))
+		return false;
+	return !checkpoint->settle ||
+	       !ummu_monitor_settle(checkpoint->settle) ||
+	       __atomic_load_n(checkpoint->generation, __ATOMIC_ACQUIRE) !=
+		       checkpoint->seen;
 }
 
 /**
