@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -165,74 +164,6 @@ static void growing(void **state)
 	expect_hit(fd, 1, around, around + PAGES * page, 1);
 }
 
-static long numa_updates(void)
-{
-	FILE *file = fopen("/proc/vmstat", "re");
-	char name[64];
-	long value, found = -1;
-
-	assert_non_null(file);
-	while (found < 0 && fscanf(file, "%63s %ld", name, &value) == 2)
-		if (!strcmp(name, "numa_pte_updates"))
-			found = value;
-	fclose(file);
-	return found;
-}
-
-static bool set_number(const char *path, int value)
-{
-	FILE *file = fopen(path, "we");
-
-	if (!file)
-		return false;
-	fprintf(file, "%d\n", value);
-	return fclose(file) == 0;
-}
-
-static void *wait_for_end(void *end)
-{
-	char byte;
-
-	return read(*(int *)end, &byte, 1) == 1 ? end : NULL;
-}
-
-/* The kernel takes access away for a moment, to see who uses the page. */
-static void numa_hinting(void **state)
-{
-	static const char *const debug = "/sys/kernel/debug/sched/"
-					 "numa_balancing/";
-	double limit = run_seconds() + 20;
-	struct scene scene = scene_of(state);
-	long before = numa_updates(), now = before;
-	pthread_t thread;
-	char path[128];
-	int end[2];
-
-	if (before < 0 || access("/sys/devices/system/node/node1", F_OK) ||
-	    !set_number("/proc/sys/kernel/numa_balancing", 1)) {
-		end_of(&scene);
-		print_message("one node only: no hinting here\n");
-		skip();
-	}
-	snprintf(path, sizeof(path), "%sscan_delay_ms", debug);
-	set_number(path, 1);
-	snprintf(path, sizeof(path), "%sscan_period_min_ms", debug);
-	set_number(path, 1);
-	/* A process of one thread is left alone on its own node. */
-	assert_int_equal(pipe(end), 0);
-	assert_int_equal(pthread_create(&thread, NULL, wait_for_end, end), 0);
-	while (now < before + 4 * PAGES && run_seconds() < limit) {
-		for (int i = 0; i < 100000; i++)
-			scene.memory[(size_t)(i % PAGES) * page]++;
-		now = numa_updates();
-	}
-	print_message("%ld hinting updates\n", now - before);
-	assert_true(now > before);
-	assert_int_equal(write(end[1], "", 1), 1);
-	pthread_join(thread, NULL);
-	end_of(&scene);
-}
-
 #define TEST(name) \
 	cmocka_unit_test_setup_teardown(name, expect_opened, expect_closed)
 
@@ -246,7 +177,6 @@ int main(void)
 		TEST(locking_and_advice),
 		TEST(neighbours),
 		TEST(growing),
-		TEST(numa_hinting),
 	};
 
 	run_limit(100);

@@ -1,0 +1,56 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# stress.sh - stresses memory beside a process that watches its own, and within
+# processes all of whose memory is watched.
+#
+# usage: stress.sh SECONDS
+set -u
+here=$(dirname "$(readlink -f "$0")")
+seconds=$1
+stats=/sys/kernel/debug/ummunotify/stats
+# Where Meson has built: guest-tests has it in PATH.
+within=$(dirname "$(command -v stress-beside)")/libstress-within.so
+
+[ -e /dev/ummunotify ] || { echo 'skipped: there is no /dev/ummunotify'; exit 77; }
+command -v stress-ng >/dev/null || { echo 'skipped: there is no stress-ng'; exit 77; }
+
+statistic() # NAME
+{
+	sed -n "s/^$1 //p" $stats
+}
+
+stress() # SECONDS
+{
+	stress-ng --timeout "$1s" --temp-path /tmp --oomable \
+		--mmap 1 --mmap-bytes 16m --mremap 1 --mremap-bytes 8m \
+		--madvise 1 --fork 1 \
+		--userfaultfd 1 --userfaultfd-bytes 2m \
+		--shm 1 --shm-bytes 4m --metrics-brief
+}
+
+# What is dead already may take a moment to go.
+expect_none() # NAME
+{
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		[ "$(statistic "$1")" = 0 ] && return
+		sleep 1
+	done
+	echo "$1 left: $(statistic "$1")"
+	return 1
+}
+
+echo '== beside'
+stress-beside "$seconds" &
+watcher=$!
+stress "$seconds" || { kill $watcher; exit 1; }
+wait $watcher || exit
+
+echo '== within'
+hits=$(statistic hits)
+made=$(statistic watches_made)
+LD_PRELOAD=$within stress "$seconds" || exit
+echo "$(($(statistic watches_made) - made)) watches," \
+	"$(($(statistic hits) - hits)) hits"
+[ "$(statistic hits)" -gt "$hits" ] || exit
+
+expect_none watches && expect_none files && expect_none spaces
