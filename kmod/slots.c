@@ -122,6 +122,7 @@ static void free_pages_of(struct ummunotify_file *file, u32 first, u32 count)
 			continue;
 		put_page(file->pages[first]);
 		file->pages[first] = NULL;
+		cond_resched();
 	}
 }
 
@@ -264,6 +265,7 @@ void ummunotify_slots_free(struct ummunotify_file *file)
 	for (i = 0; i < file->chunk_count; i++) {
 		kvfree(file->chunks[i].records);
 		kvfree(file->chunks[i].log_pages);
+		cond_resched();
 	}
 	free_pages_of(file, 1, file->page_count - 1);
 	kvfree(file->chunks);
