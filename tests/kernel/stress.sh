@@ -5,7 +5,6 @@
 #
 # usage: stress.sh SECONDS
 set -u
-here=$(dirname "$(readlink -f "$0")")
 seconds=$1
 stats=/sys/kernel/debug/ummunotify/stats
 # Where Meson has built: guest-tests has it in PATH.
