@@ -186,17 +186,20 @@ static void the_log_goes_round(void **state)
 static void nobody_reads(void **state)
 {
 	struct ummu_monitor *monitor = *state;
-	struct ummu_watch *watches[64], *kept[3];
+	struct ummu_watch *kept[3];
 	uint64_t kernel_log = 0;
 
 	hit_pages(monitor, 3, 1, kept);
 	assert_true(monitor_readable(monitor));
-	for (int i = 0; i < 100; i++) {
-		hit_pages(monitor, 64, 1000, watches);
-		unwatch_all(monitor, watches, 64);
-		/* Those three wait still, wherever they are kept. */
+	for (int i = 0; i < 3000; i++, kernel_log++) {
+		char *memory = monitor_map(1);
+		struct ummu_watch *handle = monitor_watch(monitor, memory, page,
+							  1000);
+
+		/* Those three wait still, wherever they are kept now. */
 		assert_true(monitor_readable(monitor));
-		kernel_log += 64;
+		munmap(memory, page);
+		ummu_monitor_unwatch(monitor, handle);
 	}
 	assert_int_equal(monitor_stats(monitor).invalidations, kernel_log + 3);
 	expect_cookies(monitor, 1, 3);
