@@ -46,7 +46,8 @@ static __always_inline long do_all(struct call *call, size_t size,
 		return 0;
 	}
 	/* The count that is returned is an int. */
-	batch->count = min_t(u32, batch->count, INT_MAX);
+	if (unlikely(batch->count > INT_MAX))
+		batch->count = INT_MAX;
 	while (done < batch->count) {
 		unsigned int some = min_t(unsigned int, batch->count - done,
 					  SOME);
@@ -228,7 +229,7 @@ static int watch_some(struct call *call, void __user *entries,
 long ummunotify_watch(struct ummunotify_file *file,
 		      const struct ummunotify_batch __user *arg)
 {
-	struct call call;
+	struct call call ummunotify_not_cleared;
 	int error = begin(&call, file, arg);
 
 	if (error)
@@ -275,7 +276,7 @@ static int unwatch_some(struct call *call, void __user *entries,
 long ummunotify_unwatch(struct ummunotify_file *file,
 			const struct ummunotify_batch __user *arg)
 {
-	struct call call;
+	struct call call ummunotify_not_cleared;
 	int error = begin(&call, file, arg);
 
 	if (error)
@@ -365,7 +366,7 @@ static int rearm_some(struct call *call, void __user *entries,
 long ummunotify_rearm(struct ummunotify_file *file,
 		      const struct ummunotify_batch __user *arg)
 {
-	struct call call;
+	struct call call ummunotify_not_cleared;
 	int error = begin(&call, file, arg);
 
 	if (error)

@@ -24,8 +24,8 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,
 #endif
 
 /*
- * For arrays of which only what was filled in is used: kernels that clear the
- * stack would spend more on them than on the rest of a call.
+ * For variables of which only what was filled in is used: kernels that clear the
+ * stack would spend more on some arrays than on the rest of a call.
  */
 #define ummunotify_not_cleared __attribute__((uninitialized))
 
