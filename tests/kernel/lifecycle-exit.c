@@ -183,8 +183,9 @@ static void memory_is_freed(void **state)
 		after = free_bytes();
 		print_message("free: %ld MiB, with it %ld, after it %ld\n",
 			      before >> 20, with >> 20, after >> 20);
-		assert_true(before - with > (long)BIG * 9 / 10);
-		assert_true(after - with > (long)BIG * 9 / 10);
+		/* Others take and give some meanwhile. */
+		assert_true(before - with > (long)BIG / 4 * 3);
+		assert_true(after - with > (long)BIG / 4 * 3);
 		assert_int_equal(device_statistic("watches"), 0);
 		assert_int_equal(device_statistic("files"), 1);
 		close(owner.fd);
