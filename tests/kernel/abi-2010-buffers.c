@@ -187,23 +187,43 @@ static void shared_file_memory(void **state)
 	close(file);
 }
 
-/* Swapped out, where the machine has swap; else written back to its file. */
-static void paged_out(void **state)
+/* 1: there was some; 0: now there is; -1: there can be none. */
+static int make_swap(void)
+{
+	if (!system("tail -n +2 /proc/swaps | grep -q ."))
+		return 1;
+	return system("modprobe -q zram num_devices=1 && "
+		      "echo 32M >/sys/block/zram0/disksize && "
+		      "mkswap /dev/zram0 >/dev/null && swapon /dev/zram0") ?
+		       -1 :
+		       0;
+}
+
+static void swapped_out(void **state)
 {
 	struct ummunotify_event *events = (void *)device_pages(1);
-	unsigned char resident = 0;
-	int fd = expect_fd(state);
+	unsigned char resident = 1;
+	int fd = expect_fd(state), swap = make_swap();
 	bool last;
 
 	hit_regions(fd, REGIONS);
-	madvise(events, page, MADV_PAGEOUT);
-	mincore(events, page, &resident);
+	for (int i = 0; swap >= 0 && resident & 1 && i < 100; i++) {
+		/* It goes when it is written. */
+		madvise(events, page, MADV_PAGEOUT);
+		mincore(events, page, &resident);
+		usleep(10000);
+	}
 	print_message("the buffer is %s\n",
-		      resident & 1 ? "in memory: no swap" : "swapped out");
+		      resident & 1 ? "in memory" : "swapped out");
+	assert_int_equal(resident & 1, swap < 0);
 	assert_int_equal(device_read(fd, events, REGIONS + 1), REGIONS + 1);
 	assert_int_equal(cookies_of(events, REGIONS + 1, &last),
 			 (1U << REGIONS) - 1);
 	munmap(events, page);
+	if (!swap)
+		assert_int_equal(system("swapoff /dev/zram0 && "
+					"modprobe -r zram"),
+				 0);
 }
 
 /**
@@ -343,7 +363,7 @@ int main(void)
 		TEST(second_page_missing),
 		TEST(fresh_memory),
 		TEST(shared_file_memory),
-		TEST(paged_out),
+		TEST(swapped_out),
 		TEST(provided_by_a_thread),
 		TEST(within_the_region),
 		TEST(within_the_region_copied),
