@@ -17,6 +17,8 @@ help:
 	@echo 'make check-kernel run the tests of the module in virtual machines'
 	@echo 'make check-model  check the protocol with Spin'
 	@echo 'make install      install below PREFIX=$(PREFIX), or DESTDIR'
+	@echo 'make install-module  build the kernel module with DKMS, and load it'
+	@echo 'make remove-module   undo that'
 	@echo 'make format       format the C code'
 	@echo 'make clean        remove what was built'
 
@@ -75,6 +77,14 @@ install: build
 	@meson configure --prefix='$(PREFIX)' build
 	@meson install -C build
 	@test -n '$(DESTDIR)' || test "$$(id -u)" != 0 || ldconfig
+
+.PHONY: install-module
+install-module:
+	@scripts/install-module.sh
+
+.PHONY: remove-module
+remove-module:
+	@scripts/install-module.sh remove
 
 .PHONY: format
 format:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # install-packages.sh - makes sure that the Debian packages of a task are there.
 #
-# usage: install-packages.sh build|check|model|format|vm...
+# usage: install-packages.sh build|check|model|format|module|vm...
 #
 # Touches neither apt nor the network when nothing is missing.
 set -eu
@@ -21,6 +21,8 @@ packages_of()
 		echo gcc libc6-dev spin ;;
 	format)
 		echo clang-format git ;;
+	module)
+		echo dkms kmod make ;;
 	vm)
 		# The kernels' archives, and how they are compressed; soft-RoCE.
 		echo cpio debian-archive-keyring ibverbs-providers iproute2 \
