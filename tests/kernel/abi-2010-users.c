@@ -198,7 +198,7 @@ static void client_check(struct client *client)
 	}
 }
 
-/* It ends regions whose event it has not read, as caches do. */
+/* It ends regions whose event it has not read, as caches do: some, or all. */
 static void client_that_compares_counters(void **state)
 {
 	struct client client = { .fd = device_open(O_NONBLOCK) };
@@ -208,7 +208,7 @@ static void client_that_compares_counters(void **state)
 	client.counter = device_counter(client.fd);
 	for (uint64_t round = 0; round < 200; round++) {
 		unsigned int before = client.reads;
-		uint64_t kept = round % 13 + 1;
+		uint64_t kept = round % 2 ? 16 : round % 13 + 1;
 
 		for (uint64_t i = 0; i < 16; i++)
 			expect_registered(client.fd, memory + i * page, page, i);
@@ -222,9 +222,10 @@ static void client_that_compares_counters(void **state)
 						 0);
 		client_check(&client);
 		assert_int_equal(client.reads, before + 1);
-		assert_int_equal(device_unregister(client.fd, kept), 0);
+		if (kept < 16)
+			assert_int_equal(device_unregister(client.fd, kept), 0);
 	}
-	assert_int_equal(client.events, 200);
+	assert_int_equal(client.events, 100);
 	print_message("%u reads for %llu moves of the counter\n", client.reads,
 		      (unsigned long long)*client.counter);
 	close(client.fd);
