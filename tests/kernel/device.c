@@ -25,7 +25,7 @@ static int answer(long returned)
 }
 
 /* What is out of a test's hands. */
-static void give_up(const char *what)
+static __attribute__((noreturn)) void give_up(const char *what)
 {
 	perror(what);
 	exit(1);
