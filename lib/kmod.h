@@ -8,7 +8,8 @@
  * there is no thread.
  *
  * A forked child reads zeros in these pages, however it was made, and so knows
- * that it is one.  It takes no lock, whose holder may not exist, and only frees.
+ * that it is one.  It takes no lock, whose holder may not exist, and only
+ * frees.
  */
 #ifndef UMMU_KMOD_H
 #define UMMU_KMOD_H
