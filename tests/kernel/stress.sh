@@ -8,22 +8,30 @@ set -u
 seconds=$1
 stats=/sys/kernel/debug/ummunotify/stats
 # Where Meson has built: guest-tests has it in PATH.
-within=$(dirname "$(command -v stress-beside)")/libstress-within.so
+built=$(dirname "$(command -v stress-beside)")
 
 [ -e /dev/ummunotify ] || { echo 'skipped: there is no /dev/ummunotify'; exit 77; }
 command -v stress-ng >/dev/null || { echo 'skipped: there is no stress-ng'; exit 77; }
+
+# What an ordinary user can reach, and write to.
+scratch=$(mktemp -d) || exit
+trap 'rm -rf "$scratch"' EXIT
+cp "$built/libstress-within.so" "$scratch/" && chmod 1777 "$scratch" || exit
 
 statistic() # NAME
 {
 	sed -n "s/^$1 //p" $stats
 }
 
+# Not as root, who makes the kernel believe that pages are broken, and programs
+# die of it.
 stress() # SECONDS
 {
-	stress-ng --timeout "$1s" --temp-path /tmp --oomable \
+	echo 1 >/proc/sys/vm/unprivileged_userfaultfd
+	setpriv --reuid 65534 --regid 65534 --clear-groups \
+		stress-ng --timeout "$1s" --temp-path "$scratch" --oomable \
 		--mmap 1 --mmap-bytes 16m --mremap 1 --mremap-bytes 8m \
-		--madvise 1 --fork 1 \
-		--userfaultfd 1 --userfaultfd-bytes 2m \
+		--madvise 1 --fork 1 --userfaultfd 1 --userfaultfd-bytes 2m \
 		--shm 1 --shm-bytes 4m --metrics-brief
 }
 
@@ -47,7 +55,7 @@ wait $watcher || exit
 echo '== within'
 hits=$(statistic hits)
 made=$(statistic watches_made)
-LD_PRELOAD=$within stress "$seconds" || exit
+LD_PRELOAD=$scratch/libstress-within.so stress "$seconds" || exit
 echo "$(($(statistic watches_made) - made)) watches," \
 	"$(($(statistic hits) - hits)) hits"
 [ "$(statistic hits)" -gt "$hits" ] || exit
