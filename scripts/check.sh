@@ -80,8 +80,10 @@ check_kernel()
 	run kernel/style scripts/vm/check-module-style
 	scripts/vm/check "$work/gcc" "$logs" | tee -a "$results"
 	[ "${PIPESTATUS[0]}" = 0 ] || record fail kernel/check
-	[ -z "${UMMU_LONG-}" ] ||
-		run kernel/bench bench/kernel/run --build "$work/gcc"
+	[ -n "${UMMU_LONG-}" ] || return 0
+	scripts/vm/check-broken "$work/gcc" "$logs" | tee -a "$results"
+	[ "${PIPESTATUS[0]}" = 0 ] || record fail kernel/check-broken
+	run kernel/bench bench/kernel/run --build "$work/gcc"
 }
 
 check_clang()
