@@ -125,8 +125,9 @@ check_fuzz()
 # The script of the model counts its own properties.
 check_model()
 {
-	local log=$logs/model.log last i
-	model/check.sh >"$log" 2>&1 </dev/null
+	local log=$logs/model.log cases=(quick) last i
+	[ -z "${UMMU_LONG-}" ] || cases=()
+	model/check.sh "${cases[@]}" >"$log" 2>&1 </dev/null
 	last=$(tail -n 1 "$log")
 	if [[ ! $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
 		record fail model
