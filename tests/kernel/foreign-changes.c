@@ -64,13 +64,14 @@ static void let_settle(const struct foreign_scene *scene,
 			changed = true;
 			until = run_seconds() + MORE_SECONDS;
 		}
-		usleep(200);
+		usleep(2000);
 	}
 }
 
 /*
  * A real-time thread that sleeps a little is there in the middle of things.  It
- * leaves most of the processor to the kernel's threads.
+ * leaves most of the processor to others, and does not wake up so often that a
+ * virtual machine on a busy host has no time for anything else.
  */
 static void look_until(const struct foreign_scene *scene,
 		       struct foreign_cast *cast, struct foreign_watch *watch)
@@ -81,7 +82,7 @@ static void look_until(const struct foreign_scene *scene,
 		since = run_seconds();
 		if (!scene->act->unseen)
 			foreign_watch_look(watch);
-		usleep(20 + (useconds_t)(2e6 * (run_seconds() - since)));
+		usleep(1000 + (useconds_t)(2e6 * (run_seconds() - since)));
 	}
 	let_settle(scene, watch);
 }
