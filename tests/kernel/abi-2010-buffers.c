@@ -369,7 +369,7 @@ int main(void)
 		TEST(within_the_region_copied),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

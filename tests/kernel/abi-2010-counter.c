@@ -313,7 +313,7 @@ int main(void)
 		TEST(rest_of_the_page),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

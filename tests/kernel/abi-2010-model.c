@@ -188,7 +188,7 @@ int main(void)
 						expect_opened, expect_closed),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	random_state = run_seed();
 	return cmocka_run_group_tests(tests, NULL, NULL);

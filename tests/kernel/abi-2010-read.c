@@ -325,7 +325,7 @@ int main(void)
 		TEST(woken_by_what_was_unregistered),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

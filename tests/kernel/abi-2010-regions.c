@@ -303,7 +303,7 @@ int main(void)
 		TEST(registering_is_no_event),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -242,7 +242,7 @@ int main(void)
 		cmocka_unit_test(client_that_compares_counters),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

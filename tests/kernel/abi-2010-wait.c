@@ -286,7 +286,7 @@ int main(void)
 	};
 	sigset_t blocked;
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	sigemptyset(&blocked);
 	sigaddset(&blocked, SIGIO);

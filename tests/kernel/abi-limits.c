@@ -299,7 +299,7 @@ int main(void)
 		cmocka_unit_test(nothing_is_left),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	return cmocka_run_group_tests(tests, save_limits, restore_limits);
 }

@@ -337,7 +337,7 @@ int main(void)
 		TEST(entries_within_the_range),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

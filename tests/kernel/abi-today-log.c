@@ -297,7 +297,7 @@ int main(void)
 		TEST(what_drained_may_say),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

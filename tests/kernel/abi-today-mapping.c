@@ -274,7 +274,7 @@ int main(void)
 		TEST(child_of_a_mapping_not_touched),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -260,7 +260,7 @@ int main(void)
 		cmocka_unit_test(against_the_model),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	random_state = run_seed();
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -323,7 +323,7 @@ int main(void)
 		cmocka_unit_test(what_it_answers),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

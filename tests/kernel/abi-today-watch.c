@@ -340,7 +340,7 @@ int main(void)
 		TEST(ended_with_its_event_unread),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -342,7 +342,7 @@ int main(void)
 		TEST(exhausted_2010), TEST(exhausted_by_setups),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	if (!make_group()) {
 		printf("skipped: no memory cgroup can be made here\n");

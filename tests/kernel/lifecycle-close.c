@@ -242,7 +242,7 @@ int main(void)
 		cmocka_unit_test(many_descriptors),
 	};
 
-	run_limit(200);
+	run_limit(900);
 	device_need();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

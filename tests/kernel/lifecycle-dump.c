@@ -221,7 +221,7 @@ int main(void)
 		TEST(debugged),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -172,7 +172,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(closed_by_exec),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	if (argc == 3)
 		return executed(atoi(argv[1]), strtoull(argv[2], NULL, 10));

@@ -294,7 +294,7 @@ int main(void)
 		cmocka_unit_test(killed_when_busy),
 	};
 
-	run_limit(200);
+	run_limit(900);
 	device_need();
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	return cmocka_run_group_tests(tests, NULL, NULL);

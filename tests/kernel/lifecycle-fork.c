@@ -301,7 +301,7 @@ int main(void)
 	};
 	int failed;
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	failed = cmocka_run_group_tests(tests, NULL, NULL);

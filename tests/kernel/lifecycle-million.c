@@ -231,7 +231,7 @@ int main(void)
 		TEST(of_2010),
 	};
 
-	run_limit(500);
+	run_limit(2000);
 	device_need();
 	return cmocka_run_group_tests(tests, raise_limits, restore_limits);
 }

@@ -259,7 +259,7 @@ int main(void)
 		cmocka_unit_test(while_others_open),
 	};
 
-	run_limit(200);
+	run_limit(900);
 	device_need();
 	module = getenv("UMMU_MODULE");
 	if (!module || access(module, R_OK)) {

@@ -236,7 +236,7 @@ int main(void)
 	cpu_set_t cpu;
 	int failed;
 
-	run_limit(600);
+	run_limit(2000);
 	device_need();
 	cap = icount ? CAP_ICOUNT : CAP;
 	rounds = icount ? 1 : 2;

@@ -97,7 +97,7 @@ int main(void)
 						expect_closed),
 	};
 
-	run_limit(100);
+	run_limit(600);
 	device_need();
 	if (access("/sys/devices/system/node/node1", F_OK)) {
 		printf("skipped: a machine of one node\n");
