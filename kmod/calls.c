@@ -120,6 +120,7 @@ static int watch_one(struct ummunotify_file *file,
 	return 0;
 }
 
+/* model: UNWATCH */
 static void unwatch_one(struct ummunotify_slot *slot)
 {
 	trace_ummunotify_unwatch(slot, slot->state);

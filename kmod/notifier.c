@@ -114,7 +114,7 @@ static void invalidate_range_end(struct mmu_notifier *notifier,
 }
 
 /*
- * model: RELEASE.  The mm dies: nobody can call us for it any more, but a
+ * The mm dies: nobody can call us for it any more, but a
  * descriptor that went to another process may be polled there.  What its
  * watches take is freed here and not when that process pleases to close it.
  */

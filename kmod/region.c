@@ -116,6 +116,7 @@ long ummunotify_register(struct ummunotify_file *file,
 	return error == -ENOSPC ? -ENOMEM : error;
 }
 
+/* model: UNWATCH */
 static void erase(struct ummunotify_region *region)
 {
 	struct ummunotify_file *file = region->slot.file;
@@ -225,6 +226,7 @@ out:
 	return count;
 }
 
+/* model: LAST_READ */
 static bool put_last(struct ummunotify_event __user *to,
 		     const struct ummunotify_file *file)
 {

@@ -316,7 +316,7 @@ void ummunotify_hit_range(struct ummunotify_space *space,
 void ummunotify_end_all(struct ummunotify_file *file);
 
 /*
- * model: WATCH, DRAIN.  The slot was armed, or drained, since the lock was taken.
+ * model: WATCH, REARM, DRAIN.  The slot was armed, or drained, since the lock was taken.
  *
  * While an invalidation of the range is in flight its old page may still be
  * there to be pinned, and nobody will mark the watch later: so it is marked

@@ -196,7 +196,7 @@ bool ummunotify_born_hit(struct ummunotify_slot *slot)
 }
 
 /*
- * Let others have the lock.  What is armed meanwhile need not be walked over:
+ * model: RESUME.  Let others have the lock.  What is armed meanwhile need not be walked over:
  * the window is in the table, so that is born hit.  The invalidation gets a new
  * number, for a file that has drained in the pause must see its generation move
  * again.
