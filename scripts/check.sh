@@ -81,8 +81,8 @@ check_kernel()
 	scripts/vm/check "$work/gcc" "$logs" | tee -a "$results"
 	[ "${PIPESTATUS[0]}" = 0 ] || record fail kernel/check
 	[ -n "${UMMU_LONG-}" ] || return 0
-	scripts/vm/check-broken "$work/gcc" "$logs" | tee -a "$results"
-	[ "${PIPESTATUS[0]}" = 0 ] || record fail kernel/check-broken
+	tests/kernel/broken.sh "$work/gcc" "$logs" | tee -a "$results"
+	[ "${PIPESTATUS[0]}" = 0 ] || record fail kernel/broken
 	run kernel/bench bench/kernel/run --build "$work/gcc"
 }
 

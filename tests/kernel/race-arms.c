@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -160,6 +161,8 @@ static int catch_up(struct race_arming *arming)
 	if (in_step(arming))
 		return 0;
 	error = read_2010(arming);
+	if (error == -EAGAIN)
+		printf("the counter has moved, and there is nothing to read\n");
 	if (error)
 		return error;
 	return in_step(arming) ? 0 : -EPROTO;
