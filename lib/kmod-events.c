@@ -13,9 +13,10 @@
  *     tellable() keeps one event back while some wait in the queue.  So
  *     while an event waits, in the log or in the queue, the descriptor is
  *     readable.
- *   - A reader that leaves nothing behind has told all it has read, and found
- *     after that that no more was logged.  An event after that look finds as
- *     much told as logged, and so wakes whoever polls, edge-triggered or not.
+ *   - A reader that was given fewer events than it has room for has left
+ *     nothing behind: it has told all it has read, and found after that that no
+ *     more was logged.  An event after that look finds as much told as logged,
+ *     and so wakes whoever polls, edge-triggered or not.
  */
 #define _GNU_SOURCE
 #include "kmod.h"
@@ -132,7 +133,7 @@ static size_t take(struct kmod_monitor *monitor, struct ummu_event *events,
 static bool is_empty(const struct kmod_monitor *monitor)
 {
 	return TAILQ_EMPTY(&monitor->pending) &&
-	       monitor->log.read == ummu_kmod_log_total(&monitor->log);
+	       monitor->log.read >= ummu_kmod_log_total(&monitor->log);
 }
 
 /* Everything was read: have pollers sleep again. */
@@ -162,11 +163,14 @@ int ummu_kmod_read(struct kmod_monitor *monitor, struct ummu_event *events,
 
 	if (max > INT32_MAX)
 		max = INT32_MAX;
+	/*
+	 * What is logged while this takes events, before they are told, wakes
+	 * nobody: whoever waits for an edge learns of it here or never.
+	 */
 	do {
 		taken += take(monitor, events + taken, max - taken);
-		if (!is_empty(monitor))
-			break; /* and the descriptor stays readable */
-		quieten(monitor);
+		if (is_empty(monitor))
+			quieten(monitor);
 	} while (taken < max && !is_empty(monitor));
 	__atomic_store_n(&monitor->read_count, monitor->read_count + taken,
 			 __ATOMIC_RELAXED);

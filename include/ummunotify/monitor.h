@@ -305,7 +305,9 @@ struct ummu_event {
  *
  * Never blocks: poll ummu_monitor_fd() to wait.  A watch has at most one event
  * in its life, so events cannot overflow and none is lost.  Looks for
- * invalidations in flight before it says 0.
+ * invalidations in flight before it says 0.  After fewer than @max the
+ * descriptor is quiet until the next event: for edge-triggered epoll, read
+ * until then.
  *
  * Returns the number of events, 0 when there is nothing to say, or -ECHILD.
  */
