@@ -30,12 +30,12 @@ struct ummunotify_window {
 
 /**
  * struct ummunotify_in_flight - the table
- * @used: a bit for each window in use
+ * @count: windows in it
  * @overflow: how many had no room; they count as everything
  * @windows: in no order
  */
 struct ummunotify_in_flight {
-	unsigned int used;
+	unsigned int count;
 	unsigned int overflow;
 	struct ummunotify_window windows[UMMUNOTIFY_WINDOWS];
 };
@@ -43,7 +43,7 @@ struct ummunotify_in_flight {
 static inline bool
 ummunotify_in_flight_none(const struct ummunotify_in_flight *table)
 {
-	return likely(!(table->used | table->overflow));
+	return likely(!(table->count | table->overflow));
 }
 
 /* The parts of a window one by one: they stay in registers. */
@@ -52,20 +52,16 @@ static inline void ummunotify_in_flight_add(struct ummunotify_in_flight *table,
 					    unsigned long last,
 					    unsigned int classes)
 {
-	unsigned int unused = ~table->used & (BIT(UMMUNOTIFY_WINDOWS) - 1);
-	struct ummunotify_window *window;
-	unsigned int i;
+	struct ummunotify_window *window = &table->windows[table->count];
 
-	if (unlikely(!unused)) {
+	if (unlikely(table->count == UMMUNOTIFY_WINDOWS)) {
 		table->overflow++;
 		return;
 	}
-	i = __ffs(unused);
-	window = &table->windows[i];
+	table->count++;
 	window->start = start;
 	window->last = last;
 	window->classes = classes;
-	table->used |= BIT(i);
 }
 
 /*
@@ -77,18 +73,18 @@ ummunotify_in_flight_remove(struct ummunotify_in_flight *table,
 			    unsigned long start, unsigned long last,
 			    unsigned int classes)
 {
-	unsigned int left = table->used;
+	unsigned int i = table->count;
 
-	while (left) {
-		unsigned int i = __ffs(left);
-		const struct ummunotify_window *at = &table->windows[i];
+	/* From the last one, for that is it mostly. */
+	while (i--) {
+		struct ummunotify_window *at = &table->windows[i];
 
 		if (at->start == start && at->last == last &&
 		    at->classes == classes) {
-			table->used &= ~BIT(i);
+			if (unlikely(i != --table->count))
+				*at = table->windows[table->count];
 			return;
 		}
-		left &= left - 1;
 	}
 	if (table->overflow)
 		table->overflow--;
@@ -103,17 +99,16 @@ ummunotify_in_flight_over(const struct ummunotify_in_flight *table,
 			  unsigned long start, unsigned long last,
 			  unsigned int classes, struct ummunotify_window *found)
 {
-	unsigned int left = table->used;
+	unsigned int i;
 
-	while (left) {
-		const struct ummunotify_window *at = &table->windows[__ffs(left)];
+	for (i = 0; i < table->count; i++) {
+		const struct ummunotify_window *at = &table->windows[i];
 
 		if (at->start <= last && start <= at->last &&
 		    at->classes & classes) {
 			*found = *at;
 			return true;
 		}
-		left &= left - 1;
 	}
 	if (!table->overflow)
 		return false;
