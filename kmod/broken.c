@@ -24,7 +24,9 @@ static void hit_later(struct work_struct *work)
 	struct deferred *deferred = container_of(work, struct deferred, work);
 
 	spin_lock(&deferred->space->lock);
-	ummunotify_hit_range(deferred->space, &deferred->window, true);
+	ummunotify_hit_range(deferred->space, deferred->window.start,
+			     deferred->window.last, deferred->window.classes,
+			     true);
 	spin_unlock(&deferred->space->lock);
 	kfree(deferred);
 	atomic_dec(&deferred_count);

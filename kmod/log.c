@@ -35,26 +35,16 @@ static struct ummunotify_log_page *next_page(struct ummunotify_log *log)
 }
 
 /**
- * ummunotify_log_append() - log an event
- * @file: whose
- * @entry: what happened; the watch is out of the tree already
+ * ummunotify_log_turn_page() - go on in another page
+ * @log: one whose page is full; the watch that is hit is out of the tree
  */
-void ummunotify_log_append(struct ummunotify_file *file,
-			   const struct ummunotify_log_entry *entry)
+void ummunotify_log_turn_page(struct ummunotify_log *log)
 {
-	struct ummunotify_log *log = &file->log;
+	struct ummunotify_log_page *page = next_page(log);
 
-	if (unlikely(log->index == LINK)) {
-		struct ummunotify_log_page *page = next_page(log);
-
-		log->current_page->entries[LINK].state = page->offset;
-		log->current_page = page;
-		log->index = 0;
-	}
-	log->current_page->entries[log->index++] = *entry;
-
-	/* Release: who sees the number sees the entry, and the link to it. */
-	smp_store_release(&file->shared->logged, ++log->logged);
+	log->current_page->entries[LINK].state = page->offset;
+	log->current_page = page;
+	log->index = 0;
 }
 
 /**

@@ -19,38 +19,15 @@ static struct ummunotify_space *space_of(struct mmu_notifier *notifier)
 	return container_of(notifier, struct ummunotify_space, notifier);
 }
 
-static unsigned long last_of(const struct mmu_notifier_range *range)
-{
-	return range->end - 1;
-}
-
-static unsigned int class_of(const struct mmu_notifier_range *range)
-{
-	return BIT(range->event);
-}
-
-static void add(struct ummunotify_space *space,
-		const struct mmu_notifier_range *range)
-{
-	ummunotify_in_flight_add(&space->in_flight, range->start,
-				 last_of(range), class_of(range));
-}
-
-static void remove(struct ummunotify_space *space,
-		   const struct mmu_notifier_range *range)
-{
-	ummunotify_in_flight_remove(&space->in_flight, range->start,
-				    last_of(range), class_of(range));
-}
-
 /* May a watch be hit?  A few loads, for most invalidations. */
-static bool may_hit(struct ummunotify_space *space,
-		    const struct mmu_notifier_range *range)
+static __always_inline bool may_hit(struct ummunotify_space *space,
+				    unsigned long start, unsigned long last,
+				    unsigned int class)
 {
-	unsigned long granule = range->start >> UMMUNOTIFY_SMALL_SHIFT;
-	unsigned long end = last_of(range) >> UMMUNOTIFY_SMALL_SHIFT;
+	unsigned long granule = start >> UMMUNOTIFY_SMALL_SHIFT;
+	unsigned long end = last >> UMMUNOTIFY_SMALL_SHIFT;
 
-	if (!(space->wanted & class_of(range)))
+	if (!(space->wanted & class))
 		return false;
 	if (end - granule >= UMMUNOTIFY_SPAN)
 		return true;
@@ -59,21 +36,7 @@ static bool may_hit(struct ummunotify_space *space,
 			return true;
 	if (RB_EMPTY_ROOT(&space->wide.rb_root))
 		return false;
-	return ummunotify_filter_perhaps(&space->filter, range->start,
-					 last_of(range));
-}
-
-/* Out of line, so that the way that most invalidations take stays short. */
-static noinline void hit(struct ummunotify_space *space,
-			 const struct mmu_notifier_range *range, bool may_sleep)
-{
-	const struct ummunotify_window window = {
-		.start = range->start,
-		.last = last_of(range),
-		.classes = class_of(range),
-	};
-
-	ummunotify_hit_range(space, &window, may_sleep);
+	return ummunotify_filter_perhaps(&space->filter, start, last);
 }
 
 /*
@@ -85,6 +48,8 @@ static int invalidate_range_start(struct mmu_notifier *notifier,
 				  const struct mmu_notifier_range *range)
 {
 	struct ummunotify_space *space = space_of(notifier);
+	unsigned long start, last;
+	unsigned int class;
 
 	if (UMMUNOTIFY_BROKEN(TRYLOCK) && !spin_trylock(&space->lock)) {
 		ummunotify_broken_defer(space, range);
@@ -92,9 +57,13 @@ static int invalidate_range_start(struct mmu_notifier *notifier,
 	}
 	if (!UMMUNOTIFY_BROKEN(TRYLOCK))
 		spin_lock(&space->lock);
-	add(space, range);
-	if (may_hit(space, range) && !UMMUNOTIFY_BROKEN(LATE))
-		hit(space, range, mmu_notifier_range_blockable(range));
+	start = range->start;
+	last = range->end - 1;
+	class = BIT(range->event);
+	ummunotify_in_flight_add(&space->in_flight, start, last, class);
+	if (may_hit(space, start, last, class) && !UMMUNOTIFY_BROKEN(LATE))
+		ummunotify_hit_range(space, start, last, class,
+				     mmu_notifier_range_blockable(range));
 	spin_unlock(&space->lock);
 	ummunotify_count(invalidations);
 	return 0;
@@ -105,11 +74,16 @@ static void invalidate_range_end(struct mmu_notifier *notifier,
 				 const struct mmu_notifier_range *range)
 {
 	struct ummunotify_space *space = space_of(notifier);
+	unsigned long start, last;
+	unsigned int class;
 
 	spin_lock(&space->lock);
-	if (UMMUNOTIFY_BROKEN(LATE) && may_hit(space, range))
-		hit(space, range, false);
-	remove(space, range);
+	start = range->start;
+	last = range->end - 1;
+	class = BIT(range->event);
+	if (UMMUNOTIFY_BROKEN(LATE) && may_hit(space, start, last, class))
+		ummunotify_hit_range(space, start, last, class, false);
+	ummunotify_in_flight_remove(&space->in_flight, start, last, class);
 	spin_unlock(&space->lock);
 }
 

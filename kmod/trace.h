@@ -41,21 +41,22 @@ DEFINE_EVENT(ummunotify_slot, ummunotify_unwatch,
 
 TRACE_EVENT(ummunotify_invalidate,
 	    TP_PROTO(const struct ummunotify_space *space,
-		     const struct ummunotify_window *window, unsigned int hits),
-	    TP_ARGS(space, window, hits),
+		     unsigned long start, unsigned long last,
+		     unsigned int class, unsigned int hits),
+	    TP_ARGS(space, start, last, class, hits),
 	    TP_STRUCT__entry(__field(const void *, space)
 			     __field(u64, start)
 			     __field(u64, last)
-			     __field(u32, classes)
+			     __field(u32, class)
 			     __field(u32, hits)),
 	    TP_fast_assign(__entry->space = space;
-			   __entry->start = window->start;
-			   __entry->last = window->last;
-			   __entry->classes = window->classes;
+			   __entry->start = start;
+			   __entry->last = last;
+			   __entry->class = class;
 			   __entry->hits = hits;),
 	    TP_printk("space=%p start=%#llx last=%#llx class=%#x hits=%u",
 		      __entry->space, __entry->start, __entry->last,
-		      __entry->classes, __entry->hits));
+		      __entry->class, __entry->hits));
 
 TRACE_EVENT(ummunotify_drain,
 	    TP_PROTO(const struct ummunotify_file *file, u64 events),

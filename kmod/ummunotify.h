@@ -310,8 +310,8 @@ void ummunotify_arm(struct ummunotify_slot *slot, unsigned long start,
 		    unsigned long last);
 void ummunotify_disarm(struct ummunotify_slot *slot);
 bool ummunotify_born_hit(struct ummunotify_slot *slot);
-void ummunotify_hit_range(struct ummunotify_space *space,
-			  const struct ummunotify_window *window,
+void ummunotify_hit_range(struct ummunotify_space *space, unsigned long start,
+			  unsigned long last, unsigned int class,
 			  bool may_sleep);
 void ummunotify_end_all(struct ummunotify_file *file);
 
@@ -359,10 +359,26 @@ static inline void ummunotify_slot_give_back(struct ummunotify_slot *slot)
 }
 
 /* log.c */
-void ummunotify_log_append(struct ummunotify_file *file,
-			   const struct ummunotify_log_entry *entry);
+void ummunotify_log_turn_page(struct ummunotify_log *log);
 void ummunotify_log_add_page(struct ummunotify_log *log,
 			     struct ummunotify_log_page *page);
+
+/* Where the next event goes. */
+static inline struct ummunotify_log_entry *
+ummunotify_log_next(struct ummunotify_log *log)
+{
+	if (unlikely(log->index == UMMUNOTIFY_LOG_ENTRIES))
+		ummunotify_log_turn_page(log);
+	return &log->current_page->entries[log->index];
+}
+
+/* It is there. */
+static inline void ummunotify_log_publish(struct ummunotify_file *file)
+{
+	file->log.index++;
+	/* Release: who sees the number sees the entry, and the link to it. */
+	smp_store_release(&file->shared->logged, ++file->log.logged);
+}
 
 /* A lie harms the liar only, and cannot pass what was logged. */
 static inline void ummunotify_log_drained(struct ummunotify_log *log,

@@ -14,7 +14,9 @@
 /**
  * struct walker - a walk over the watches that a window hits
  * @in_space: in the list of its space, while it has dropped the lock
- * @window: the invalidation
+ * @start: first byte of the invalidation
+ * @last: last byte
+ * @class: UMMUNOTIFY_CLASS_... of it
  * @may_sleep: while it has
  * @next: where it goes on after that; in a tree, or NULL
  * @visits: since it had the lock all the time
@@ -22,7 +24,9 @@
  */
 struct walker {
 	struct list_head in_space;
-	const struct ummunotify_window *window;
+	unsigned long start;
+	unsigned long last;
+	unsigned int class;
 	bool may_sleep;
 	struct interval_tree_node *next;
 	unsigned int visits;
@@ -36,12 +40,10 @@ static void walkers_step_off(struct ummunotify_space *space,
 	struct walker *walker;
 
 	list_for_each_entry(walker, &space->walkers, in_space) {
-		const struct ummunotify_window *window = walker->window;
-
 		if (walker->next == node)
 			walker->next = interval_tree_iter_next(node,
-							       window->start,
-							       window->last);
+							       walker->start,
+							       walker->last);
 	}
 }
 
@@ -94,33 +96,33 @@ void ummunotify_disarm(struct ummunotify_slot *slot)
 static void hit_watch(struct ummunotify_slot *slot, unsigned long start,
 		      unsigned long last, unsigned int class)
 {
-	const struct ummunotify_log_entry entry = {
-		.state = slot->state,
-		.hint_start = start,
-		.hint_end = (u64)last + 1,
-		.slot = slot->number,
-		.event_class = class,
-	};
+	struct ummunotify_file *file = slot->file;
+	struct ummunotify_log_entry *entry;
 
 	WRITE_ONCE(*slot->word, 0);
 	ummunotify_disarm(slot);
-	ummunotify_log_append(slot->file, &entry);
+	entry = ummunotify_log_next(&file->log);
+	entry->state = slot->state;
+	entry->hint_start = start;
+	entry->hint_end = (u64)last + 1;
+	entry->slot = slot->number;
+	entry->event_class = class;
+	ummunotify_log_publish(file);
 }
 
 /*
  * model: HIT.  The caller has given this hold of the lock a number of its own
  * in @invalidation of the space.
  */
-static void hit(struct ummunotify_slot *slot,
-		const struct ummunotify_window *window)
+static void hit(struct ummunotify_slot *slot, unsigned long start,
+		unsigned long last, unsigned int class)
 {
 	struct ummunotify_file *file = slot->file;
 	u64 invalidation = file->space->invalidation;
-	unsigned long start = max(window->start, slot->range.start);
-	unsigned long last = min(window->last, slot->range.last);
 	bool was_quiet = !ummunotify_readable(file);
-	unsigned int class = window->classes;
 
+	start = max(start, slot->range.start);
+	last = min(last, slot->range.last);
 	if (file->language == UMMUNOTIFY_TODAY)
 		hit_watch(slot, start, last,
 			  class == UMMUNOTIFY_CLASS_ALL ? 0 : class);
@@ -190,7 +192,7 @@ bool ummunotify_born_hit(struct ummunotify_slot *slot)
 				       &window))
 		return false;
 	space->invalidation++;
-	hit(slot, &window);
+	hit(slot, window.start, window.last, window.classes);
 	ummunotify_count(born_hit);
 	return true;
 }
@@ -219,18 +221,18 @@ static void pause_walk(struct ummunotify_space *space, struct walker *walker)
 static void walk(struct ummunotify_space *space, struct rb_root_cached *tree,
 		 struct walker *walker)
 {
-	const struct ummunotify_window *window = walker->window;
+	unsigned long start = walker->start, last = walker->last;
+	unsigned int class = walker->class;
 	struct interval_tree_node *node;
 
-	node = interval_tree_iter_first(tree, window->start, window->last);
+	node = interval_tree_iter_first(tree, start, last);
 	while (node) {
 		struct ummunotify_slot *slot =
 			container_of(node, struct ummunotify_slot, range);
 
-		walker->next = interval_tree_iter_next(node, window->start,
-						       window->last);
-		if (slot->file->classes & window->classes) {
-			hit(slot, window);
+		walker->next = interval_tree_iter_next(node, start, last);
+		if (slot->file->classes & class) {
+			hit(slot, start, last, class);
 			walker->hits++;
 		}
 		if (++walker->visits == UMMUNOTIFY_HITS_PER_LOCK)
@@ -242,16 +244,25 @@ static void walk(struct ummunotify_space *space, struct rb_root_cached *tree,
 /**
  * ummunotify_hit_range() - hit every watch over a window
  * @space: whose watches
- * @window: of one class; in the in-flight table already
+ * @start: first byte of the window, which is in the in-flight table already
+ * @last: last byte
+ * @class: UMMUNOTIFY_CLASS_... of it
  * @may_sleep: between two holds of the lock
  */
-void ummunotify_hit_range(struct ummunotify_space *space,
-			  const struct ummunotify_window *window,
+void ummunotify_hit_range(struct ummunotify_space *space, unsigned long start,
+			  unsigned long last, unsigned int class,
 			  bool may_sleep)
 {
-	unsigned long granule = window->start >> UMMUNOTIFY_SMALL_SHIFT;
-	unsigned long more = (window->last >> UMMUNOTIFY_SMALL_SHIFT) - granule;
-	struct walker walker = { .window = window, .may_sleep = may_sleep };
+	unsigned long granule = start >> UMMUNOTIFY_SMALL_SHIFT;
+	unsigned long more = (last >> UMMUNOTIFY_SMALL_SHIFT) - granule;
+	struct walker walker ummunotify_not_cleared;
+
+	walker.start = start;
+	walker.last = last;
+	walker.class = class;
+	walker.may_sleep = may_sleep;
+	walker.visits = 0;
+	walker.hits = 0;
 
 	/* After so many granules come the same trees again. */
 	more = min(more, UMMUNOTIFY_NARROW_TREES - 1UL);
@@ -266,7 +277,8 @@ void ummunotify_hit_range(struct ummunotify_space *space,
 		granule++;
 	} while (more--);
 	if (walker.hits)
-		trace_ummunotify_invalidate(space, window, walker.hits);
+		trace_ummunotify_invalidate(space, start, last, class,
+					    walker.hits);
 }
 
 /**
