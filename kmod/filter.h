@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * filter.h - says of most invalidations, in a few loads, that no wide watch is
- * near: none that spans more than one granule.
+ * filter.h - says of most invalidations, in a few loads, that no watch is near.
  *
- * It counts, by hash, those in each granule of 2 MiB; those that span many of
- * them in granules of 1 GiB; and those that span many of these as being
- * everywhere.  It may say "perhaps" of a range without watches; never "no" of
- * one with.
+ * It knows, by hash, of each granule of 2 MiB how many watches it has, and two
+ * maps of where in it they lie: by page modulo 64, for what is small and close
+ * together, and by chunk of 32 KiB.  Watches that span many granules are counted
+ * in granules of 1 GiB; those that span many of these, as being everywhere.
+ *
+ * It may say "perhaps" of a range without watches, but never "no" of one with:
+ * for as long as there is a watch it is counted, in its granules the bits of all
+ * its pages and chunks are set, and bits are cleared only when there is none.
+ * So a granule that is never without watches gathers bits of those that have
+ * ended; what misses there may have to look into a tree.
  *
  * Everything here is under the lock of the space.
  */
 #ifndef UMMUNOTIFY_FILTER_H
 #define UMMUNOTIFY_FILTER_H
 
-#include <linux/types.h>
+#include <linux/bitops.h>
+#include <linux/minmax.h>
 
 #define UMMUNOTIFY_SMALL_SHIFT 21
 #define UMMUNOTIFY_SMALL_COUNT 1024
@@ -22,63 +28,162 @@
 #define UMMUNOTIFY_SPAN 8 /* granules that a watch may span */
 
 /**
- * struct ummunotify_filter - how many watches are where
- * @small: by granule of 2 MiB
- * @large: by granule of 1 GiB
- * @large_watches: watches that are counted in @large
- * @everywhere: watches that span more than that
+ * struct ummunotify_granule - watches in the granules of one hash
+ * @pages: bits of their pages, by number modulo 64
+ * @chunks: bits of their chunks, 64 in a granule
+ * @watches: how many there are
  */
-struct ummunotify_filter {
-	u32 small[UMMUNOTIFY_SMALL_COUNT];
-	u32 large[UMMUNOTIFY_LARGE_COUNT];
-	u32 large_watches;
-	u32 everywhere;
+struct ummunotify_granule {
+	u64 pages;
+	u64 chunks;
+	u32 watches;
 };
 
-static inline void ummunotify_filter_change(struct ummunotify_filter *filter,
-					    unsigned long start,
-					    unsigned long last, int by)
+/**
+ * struct ummunotify_filter - where watches are
+ * @small: by granule of 2 MiB
+ * @large: by granule of 1 GiB, how many
+ * @everywhere: watches that span more than that
+ * @not_small: watches that are not in @small
+ */
+struct ummunotify_filter {
+	struct ummunotify_granule small[UMMUNOTIFY_SMALL_COUNT];
+	u32 large[UMMUNOTIFY_LARGE_COUNT];
+	u32 everywhere;
+	u32 not_small;
+};
+
+/* The bits of a range within one granule. */
+static inline u64 ummunotify_pages_of(unsigned long start, unsigned long last)
 {
-	unsigned long granule = start >> UMMUNOTIFY_SMALL_SHIFT;
+	unsigned long page = start >> PAGE_SHIFT;
+	unsigned long more = (last >> PAGE_SHIFT) - page;
+
+	return more < 63 ? rol64((2ULL << more) - 1, page % 64) : ~0ULL;
+}
+
+static inline u64 ummunotify_chunks_of(unsigned long start, unsigned long last)
+{
+	const unsigned int shift = UMMUNOTIFY_SMALL_SHIFT - 6;
+
+	return (2ULL << (last >> shift) % 64) - (1ULL << (start >> shift) % 64);
+}
+
+static inline struct ummunotify_granule *
+ummunotify_granule_at(struct ummunotify_filter *filter, unsigned long number)
+{
+	return &filter->small[number % UMMUNOTIFY_SMALL_COUNT];
+}
+
+static inline void ummunotify_granule_add(struct ummunotify_granule *granule,
+					  unsigned long start,
+					  unsigned long last)
+{
+	granule->watches++;
+	granule->pages |= ummunotify_pages_of(start, last);
+	granule->chunks |= ummunotify_chunks_of(start, last);
+}
+
+static inline void ummunotify_granule_remove(struct ummunotify_granule *granule)
+{
+	if (--granule->watches)
+		return;
+	granule->pages = 0;
+	granule->chunks = 0;
+}
+
+/* One that is not in @small. */
+static inline void
+ummunotify_filter_change_large(struct ummunotify_filter *filter,
+			       unsigned long start, unsigned long last, int by)
+{
+	unsigned long number = start >> UMMUNOTIFY_LARGE_SHIFT;
+	unsigned long end = last >> UMMUNOTIFY_LARGE_SHIFT;
+
+	filter->not_small += by;
+	if (end - number >= UMMUNOTIFY_SPAN) {
+		filter->everywhere += by;
+		return;
+	}
+	for (; number <= end; number++)
+		filter->large[number % UMMUNOTIFY_LARGE_COUNT] += by;
+}
+
+/* One that lies in more than one granule. */
+static inline void ummunotify_filter_add_wide(struct ummunotify_filter *filter,
+					      unsigned long start,
+					      unsigned long last)
+{
+	unsigned long number = start >> UMMUNOTIFY_SMALL_SHIFT;
 	unsigned long end = last >> UMMUNOTIFY_SMALL_SHIFT;
 
-	if (likely(end - granule < UMMUNOTIFY_SPAN)) {
-		for (; granule <= end; granule++)
-			filter->small[granule % UMMUNOTIFY_SMALL_COUNT] += by;
+	if (end - number >= UMMUNOTIFY_SPAN) {
+		ummunotify_filter_change_large(filter, start, last, 1);
 		return;
 	}
-	granule = start >> UMMUNOTIFY_LARGE_SHIFT;
-	end = last >> UMMUNOTIFY_LARGE_SHIFT;
-	if (end - granule < UMMUNOTIFY_SPAN) {
-		for (; granule <= end; granule++)
-			filter->large[granule % UMMUNOTIFY_LARGE_COUNT] += by;
-		filter->large_watches += by;
+	for (; number <= end; number++) {
+		unsigned long first = number << UMMUNOTIFY_SMALL_SHIFT;
+		unsigned long next = (number + 1) << UMMUNOTIFY_SMALL_SHIFT;
+
+		ummunotify_granule_add(ummunotify_granule_at(filter, number),
+				       max(start, first), min(last, next - 1));
+	}
+}
+
+static inline void
+ummunotify_filter_remove_wide(struct ummunotify_filter *filter,
+			      unsigned long start, unsigned long last)
+{
+	unsigned long number = start >> UMMUNOTIFY_SMALL_SHIFT;
+	unsigned long end = last >> UMMUNOTIFY_SMALL_SHIFT;
+
+	if (end - number >= UMMUNOTIFY_SPAN) {
+		ummunotify_filter_change_large(filter, start, last, -1);
 		return;
 	}
-	filter->everywhere += by;
+	for (; number <= end; number++)
+		ummunotify_granule_remove(ummunotify_granule_at(filter, number));
+}
+
+static inline bool
+ummunotify_filter_perhaps_large(const struct ummunotify_filter *filter,
+				unsigned long start, unsigned long last)
+{
+	unsigned long number = start >> UMMUNOTIFY_LARGE_SHIFT;
+	unsigned long end = last >> UMMUNOTIFY_LARGE_SHIFT;
+
+	if (filter->everywhere)
+		return true;
+	for (; number <= end; number++)
+		if (filter->large[number % UMMUNOTIFY_LARGE_COUNT])
+			return true;
+	return false;
 }
 
 /* May a watch overlap [start, last]? */
-static inline bool
-ummunotify_filter_perhaps(const struct ummunotify_filter *filter,
-			  unsigned long start, unsigned long last)
+static __always_inline bool
+ummunotify_filter_perhaps(struct ummunotify_filter *filter, unsigned long start,
+			  unsigned long last)
 {
-	unsigned long granule = start >> UMMUNOTIFY_SMALL_SHIFT;
+	unsigned long number = start >> UMMUNOTIFY_SMALL_SHIFT;
 	unsigned long end = last >> UMMUNOTIFY_SMALL_SHIFT;
+	const struct ummunotify_granule *granule;
 
-	if (filter->everywhere || end - granule >= UMMUNOTIFY_SPAN)
-		return true;
-	for (; granule <= end; granule++)
-		if (filter->small[granule % UMMUNOTIFY_SMALL_COUNT])
+	if (likely(number == end)) {
+		granule = ummunotify_granule_at(filter, number);
+		if (granule->pages & ummunotify_pages_of(start, last) &&
+		    granule->chunks & ummunotify_chunks_of(start, last))
 			return true;
-	if (likely(!filter->large_watches))
+	} else {
+		if (end - number >= UMMUNOTIFY_SPAN)
+			return true;
+		for (; number <= end; number++)
+			if (ummunotify_granule_at(filter, number)->watches)
+				return true;
+	}
+	if (likely(!filter->not_small))
 		return false;
-	granule = start >> UMMUNOTIFY_LARGE_SHIFT;
-	end = last >> UMMUNOTIFY_LARGE_SHIFT;
-	for (; granule <= end; granule++)
-		if (filter->large[granule % UMMUNOTIFY_LARGE_COUNT])
-			return true;
-	return false;
+	return ummunotify_filter_perhaps_large(filter, start, last);
 }
 
 #endif

@@ -8,7 +8,7 @@
  */
 #include <linux/module.h>
 #include <linux/sched/mm.h>
-#include <linux/slab.h>
+#include <linux/vmalloc.h>
 
 #include "breakable.h"
 #include "broken.h"
@@ -24,19 +24,8 @@ static __always_inline bool may_hit(struct ummunotify_space *space,
 				    unsigned long start, unsigned long last,
 				    unsigned int class)
 {
-	unsigned long granule = start >> UMMUNOTIFY_SMALL_SHIFT;
-	unsigned long end = last >> UMMUNOTIFY_SMALL_SHIFT;
-
-	if (!(space->wanted & class))
-		return false;
-	if (end - granule >= UMMUNOTIFY_SPAN)
-		return true;
-	for (; granule <= end; granule++)
-		if (!RB_EMPTY_ROOT(&ummunotify_narrow(space, granule)->rb_root))
-			return true;
-	if (RB_EMPTY_ROOT(&space->wide.rb_root))
-		return false;
-	return ummunotify_filter_perhaps(&space->filter, start, last);
+	return space->wanted & class &&
+	       ummunotify_filter_perhaps(&space->filter, start, last);
 }
 
 /*
@@ -115,7 +104,8 @@ static struct mmu_notifier *alloc_notifier(struct mm_struct *mm)
 {
 	struct ummunotify_space *space;
 
-	space = kvzalloc(sizeof(*space), UMMUNOTIFY_GFP);
+	/* Too large for pages in a row: nobody is to search for these. */
+	space = __vmalloc(sizeof(*space), UMMUNOTIFY_GFP | __GFP_ZERO);
 	if (!space)
 		return ERR_PTR(-ENOMEM);
 	spin_lock_init(&space->lock);
@@ -136,7 +126,7 @@ static struct mmu_notifier *alloc_notifier(struct mm_struct *mm)
 static void free_notifier(struct mmu_notifier *notifier)
 {
 	ummunotify_count(spaces_ended);
-	kvfree(space_of(notifier));
+	vfree(space_of(notifier));
 	module_put(THIS_MODULE);
 }
 

@@ -36,17 +36,17 @@
 /* No file may have more watches, whatever the parameter says. */
 #define UMMUNOTIFY_WATCHES_MOST (16U << 20)
 
+/*
+ * However many watches there are, a tree of those in one granule stays low: of
+ * 100,000 that are far apart, it has six.  Takes 256 KiB.
+ */
+#define UMMUNOTIFY_NARROW_TREES 16384
+
 /* Watches whose state words fill a page are allocated together. */
 #define UMMUNOTIFY_CHUNK ((u32)(PAGE_SIZE / sizeof(u64)))
 
 /* The lock is dropped after so many hits, so that nobody waits for long. */
 #define UMMUNOTIFY_HITS_PER_LOCK 256
-
-/*
- * However many watches there are, a tree of those in one granule stays low; and
- * where no watch is near, that it is empty is seen at once.
- */
-#define UMMUNOTIFY_NARROW_TREES 1024
 
 /**
  * struct ummunotify_space - an address space that is watched
@@ -55,14 +55,14 @@
  * @wanted: classes that one of the files wants
  * @invalidation: number of the last hold of the lock that hit something
  * @watches: how many exist, spent ones included
- * @narrow: armed watches within one granule of 2 MiB, by the granule's hash
- * @wide: the other armed watches
- * @filter: in front of @wide
+ * @in_flight: invalidations that have started and not ended
  * @walkers: walks over a tree that have dropped the lock
  * @files: open descriptors
- * @in_flight: invalidations that have started and not ended
  * @teardown: held while the watches of a file are freed, at its close or at
  *            the death of the mm; keeps @files as it is
+ * @filter: in front of the trees: where armed watches are
+ * @wide: armed watches that lie in more than one granule of the filter
+ * @narrow: the others, by their granule's hash
  */
 struct ummunotify_space {
 	struct mmu_notifier notifier;
@@ -70,13 +70,13 @@ struct ummunotify_space {
 	unsigned int wanted;
 	u64 invalidation;
 	unsigned long watches;
-	struct rb_root_cached narrow[UMMUNOTIFY_NARROW_TREES];
-	struct rb_root_cached wide;
-	struct ummunotify_filter filter;
+	struct ummunotify_in_flight in_flight;
 	struct list_head walkers;
 	struct list_head files;
-	struct ummunotify_in_flight in_flight;
 	struct mutex teardown; /* taken before the spinlock */
+	struct ummunotify_filter filter;
+	struct rb_root_cached wide;
+	struct rb_root_cached narrow[UMMUNOTIFY_NARROW_TREES];
 };
 
 /**
@@ -246,13 +246,6 @@ struct ummunotify_file {
 	u32 page_count;
 	struct mutex growth; /* taken before the spinlock */
 };
-
-/* The tree of the narrow watches in a granule; it may have others too. */
-static inline struct rb_root_cached *
-ummunotify_narrow(struct ummunotify_space *space, unsigned long granule)
-{
-	return &space->narrow[granule % UMMUNOTIFY_NARROW_TREES];
-}
 
 /**
  * struct ummunotify_user - a user that has a descriptor open

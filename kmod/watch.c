@@ -5,11 +5,18 @@
  * Everything here runs under the lock of the space, but for
  * ummunotify_end_all(), and for the pauses of a long walk.
  */
+#include <linux/interval_tree_generic.h>
 #include <linux/sched.h>
 
 #include "breakable.h"
 #include "trace.h"
 #include "ummunotify.h"
+
+/* The kernel's interval tree, but inline: a hit calls it three times. */
+#define START(node) ((node)->start)
+#define LAST(node) ((node)->last)
+INTERVAL_TREE_DEFINE(struct interval_tree_node, rb, unsigned long,
+		     __subtree_last, START, LAST, static inline, tree);
 
 /**
  * struct walker - a walk over the watches that a window hits
@@ -41,23 +48,22 @@ static void walkers_step_off(struct ummunotify_space *space,
 
 	list_for_each_entry(walker, &space->walkers, in_space) {
 		if (walker->next == node)
-			walker->next = interval_tree_iter_next(node,
-							       walker->start,
-							       walker->last);
+			walker->next = tree_iter_next(node, walker->start,
+						      walker->last);
 	}
 }
 
-static bool is_narrow(const struct ummunotify_slot *slot)
+static struct ummunotify_granule *granule_of(struct ummunotify_space *space,
+					     unsigned long granule)
 {
-	return (slot->range.start ^ slot->range.last) >>
-		       UMMUNOTIFY_SMALL_SHIFT ==
-	       0;
+	return ummunotify_granule_at(&space->filter, granule);
 }
 
-static struct rb_root_cached *narrow_tree(struct ummunotify_slot *slot)
+/* The tree of the narrow watches in a granule; it may have others too. */
+static struct rb_root_cached *narrow_tree(struct ummunotify_space *space,
+					  unsigned long granule)
 {
-	return ummunotify_narrow(slot->file->space,
-				 slot->range.start >> UMMUNOTIFY_SMALL_SHIFT);
+	return &space->narrow[granule % UMMUNOTIFY_NARROW_TREES];
 }
 
 /**
@@ -67,20 +73,22 @@ static struct rb_root_cached *narrow_tree(struct ummunotify_slot *slot)
 void ummunotify_disarm(struct ummunotify_slot *slot)
 {
 	struct ummunotify_space *space = slot->file->space;
+	unsigned long granule = slot->range.start >> UMMUNOTIFY_SMALL_SHIFT;
 
 	if (!slot->armed)
 		return;
 	if (unlikely(!list_empty(&space->walkers)))
 		walkers_step_off(space, &slot->range);
-	if (likely(is_narrow(slot))) {
-		interval_tree_remove(&slot->range, narrow_tree(slot));
-	} else {
-		interval_tree_remove(&slot->range, &space->wide);
-		ummunotify_filter_change(&space->filter, slot->range.start,
-					 slot->range.last, -1);
-	}
 	slot->armed = false;
 	slot->file->armed--;
+	if (likely(granule == slot->range.last >> UMMUNOTIFY_SMALL_SHIFT)) {
+		ummunotify_granule_remove(granule_of(space, granule));
+		tree_remove(&slot->range, narrow_tree(space, granule));
+	} else {
+		ummunotify_filter_remove_wide(&space->filter, slot->range.start,
+					      slot->range.last);
+		tree_remove(&slot->range, &space->wide);
+	}
 }
 
 /*
@@ -161,14 +169,16 @@ void ummunotify_arm(struct ummunotify_slot *slot, unsigned long start,
 		    unsigned long last)
 {
 	struct ummunotify_space *space = slot->file->space;
+	unsigned long granule = start >> UMMUNOTIFY_SMALL_SHIFT;
 
 	slot->range.start = start;
 	slot->range.last = last;
-	if (likely(is_narrow(slot))) {
-		interval_tree_insert(&slot->range, narrow_tree(slot));
+	if (likely(granule == last >> UMMUNOTIFY_SMALL_SHIFT)) {
+		ummunotify_granule_add(granule_of(space, granule), start, last);
+		tree_insert(&slot->range, narrow_tree(space, granule));
 	} else {
-		interval_tree_insert(&slot->range, &space->wide);
-		ummunotify_filter_change(&space->filter, start, last, 1);
+		ummunotify_filter_add_wide(&space->filter, start, last);
+		tree_insert(&slot->range, &space->wide);
 	}
 	slot->armed = true;
 	slot->file->armed++;
@@ -225,12 +235,12 @@ static void walk(struct ummunotify_space *space, struct rb_root_cached *tree,
 	unsigned int class = walker->class;
 	struct interval_tree_node *node;
 
-	node = interval_tree_iter_first(tree, start, last);
+	node = tree_iter_first(tree, start, last);
 	while (node) {
 		struct ummunotify_slot *slot =
 			container_of(node, struct ummunotify_slot, range);
 
-		walker->next = interval_tree_iter_next(node, start, last);
+		walker->next = tree_iter_next(node, start, last);
 		if (slot->file->classes & class) {
 			hit(slot, start, last, class);
 			walker->hits++;
@@ -270,7 +280,7 @@ void ummunotify_hit_range(struct ummunotify_space *space, unsigned long start,
 	if (!RB_EMPTY_ROOT(&space->wide.rb_root))
 		walk(space, &space->wide, &walker);
 	do {
-		struct rb_root_cached *tree = ummunotify_narrow(space, granule);
+		struct rb_root_cached *tree = narrow_tree(space, granule);
 
 		if (!RB_EMPTY_ROOT(&tree->rb_root))
 			walk(space, tree, &walker);
