@@ -89,10 +89,14 @@ static bool log_has_room(const struct ummunotify_file *file)
 	       log->room;
 }
 
-/* A state that no watch of this file has ever had, and the word with it. */
+/*
+ * A state that no watch of this space has ever had, and the word with it.  Not
+ * of this file only: who still uses the number of a descriptor that somebody
+ * closed, and that is another file's now, must not find its watch there.
+ */
 static void arm_anew(struct ummunotify_slot *slot, u64 start, u64 last)
 {
-	slot->state = ++slot->file->states;
+	slot->state = ++slot->file->space->states;
 	/* Nobody knows this value yet: what it orders is the user's call. */
 	WRITE_ONCE(*slot->word, slot->state);
 	ummunotify_arm(slot, start, last);

@@ -55,6 +55,7 @@
  * @wanted: classes that one of the files wants
  * @invalidation: number of the last hold of the lock that hit something
  * @watches: how many exist, spent ones included
+ * @states: the last state value given out; never reused
  * @in_flight: invalidations that have started and not ended
  * @walkers: walks over a tree that have dropped the lock
  * @files: open descriptors
@@ -70,6 +71,7 @@ struct ummunotify_space {
 	unsigned int wanted;
 	u64 invalidation;
 	unsigned long watches;
+	u64 states;
 	struct ummunotify_in_flight in_flight;
 	struct list_head walkers;
 	struct list_head files;
@@ -194,7 +196,6 @@ struct ummunotify_chunk {
  * @watches: how many exist
  * @watches_max: how many may
  * @armed: how many are in the tree
- * @states: the last state value given out; never reused
  * @cookies: 2010: regions by cookie
  * @pending: 2010: regions with an event
  * @reported: 2010: the counter in the last LAST that was read
@@ -228,7 +229,6 @@ struct ummunotify_file {
 	u32 watches;
 	u32 watches_max;
 	u32 armed;
-	u64 states;
 
 	struct rb_root cookies;
 	struct list_head pending;

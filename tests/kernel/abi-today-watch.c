@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "expect-today.h"
 #include "tests/run.h"
@@ -280,6 +281,68 @@ static void states_are_never_used_again(void **state)
 	munmap(memory, page);
 }
 
+/* Not by another descriptor either. */
+static void states_are_of_one_descriptor(void **state)
+{
+	enum { ROUNDS = 1000 };
+	static uint64_t states[4 * ROUNDS];
+	struct today *today = *state, other;
+	char *memory = device_pages(1);
+	struct ummunotify_watch watches[2];
+	size_t count = 0;
+
+	assert_int_equal(today_open(&other, 0, 0), 0);
+	for (int round = 0; round < ROUNDS; round++) {
+		watches[0] = expect_watched(today, memory, page);
+		watches[1] = expect_watched(&other, memory, page);
+		states[count++] = watches[0].state;
+		states[count++] = watches[1].state;
+		madvise(memory, page, MADV_DONTNEED);
+		memset(memory, 1, page);
+		assert_int_equal(today_rearm(today, &watches[0]), 0);
+		assert_int_equal(today_rearm(&other, &watches[1]), 0);
+		states[count++] = watches[0].state;
+		states[count++] = watches[1].state;
+		assert_int_equal(today_unwatch(today, &watches[0]), 0);
+		assert_int_equal(today_unwatch(&other, &watches[1]), 0);
+		assert_int_equal(today_drained(today, ~0ULL), 0);
+		assert_int_equal(today_drained(&other, ~0ULL), 0);
+	}
+	qsort(states, count, sizeof(*states), by_number);
+	for (size_t i = 1; i < count; i++)
+		assert_true(states[i - 1] < states[i]);
+	today_close(&other);
+	munmap(memory, page);
+}
+
+/*
+ * Somebody closes all descriptors, and a second user of the module gets the
+ * number of the first one's.  That one goes on to use it, and its mapping.
+ */
+static void no_watch_of_who_had_the_number(void **state)
+{
+	struct today *today = *state, other;
+	char *memory = device_pages(1);
+	struct ummunotify_watch mine = expect_watched(today, memory, page);
+	struct ummunotify_watch theirs;
+
+	assert_int_equal(close(today->fd), 0);
+	assert_int_equal(today_open(&other, 0, 0), 0);
+	assert_int_equal(other.fd, today->fd);
+	theirs = expect_watched(&other, memory, page);
+	assert_int_equal(theirs.slot, mine.slot);
+	assert_int_equal(today_unwatch(today, &mine), -EINVAL);
+	assert_int_equal(today_rearm(today, &mine), -EINVAL);
+	assert_true(today_valid(&other, &theirs));
+	/* A descriptor that only its mapping keeps still watches. */
+	assert_true(today_valid(today, &mine));
+	munmap(memory, page);
+	assert_false(today_valid(today, &mine));
+	assert_false(today_valid(&other, &theirs));
+	assert_int_equal(today_unwatch(&other, &theirs), 0);
+	munmap((void *)(uintptr_t)other.map, other.setup.map_length);
+}
+
 static void only_hits_move_the_generation(void **state)
 {
 	struct today *today = *state;
@@ -336,6 +399,8 @@ int main(void)
 		TEST(rearmed_while_valid),
 		TEST(same_range_many_times),
 		TEST(states_are_never_used_again),
+		TEST(states_are_of_one_descriptor),
+		TEST(no_watch_of_who_had_the_number),
 		TEST(only_hits_move_the_generation),
 		TEST(ended_with_its_event_unread),
 	};

@@ -198,7 +198,8 @@ struct ummunotify_log_entry {
  * struct ummunotify_watch - a range to watch
  * @start, @end: in: not empty, within the address space
  * @state:       out: what the state word holds while the watch is valid; never
- *               0, and never used again on this descriptor
+ *               0, and never used again in this address space, by whatever
+ *               descriptor, as long as one of it is open or mapped
  * @slot:        out: its slot
  * @flags:       in: 0
  *
