@@ -45,8 +45,9 @@
 /* Watches whose state words fill a page are allocated together. */
 #define UMMUNOTIFY_CHUNK ((u32)(PAGE_SIZE / sizeof(u64)))
 
-/* The lock is dropped after so many hits, so that nobody waits for long. */
+/* The lock is dropped after so many, so that nobody waits for long. */
 #define UMMUNOTIFY_HITS_PER_LOCK 256
+#define UMMUNOTIFY_TREES_PER_LOCK 2048
 
 /**
  * struct ummunotify_space - an address space that is watched

@@ -271,6 +271,7 @@ void ummunotify_hit_range(struct ummunotify_space *space, unsigned long start,
 	walker.last = last;
 	walker.class = class;
 	walker.may_sleep = may_sleep;
+	walker.next = NULL;
 	walker.visits = 0;
 	walker.hits = 0;
 
@@ -285,6 +286,9 @@ void ummunotify_hit_range(struct ummunotify_space *space, unsigned long start,
 		if (!RB_EMPTY_ROOT(&tree->rb_root))
 			walk(space, tree, &walker);
 		granule++;
+		/* To see that trees are empty takes time too. */
+		if (unlikely(more && more % UMMUNOTIFY_TREES_PER_LOCK == 0))
+			pause_walk(space, &walker);
 	} while (more--);
 	if (walker.hits)
 		trace_ummunotify_invalidate(space, start, last, class,
