@@ -1,28 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * breakable.h - rules that a test can break on purpose, to show that it fails
- * without them: "make BREAK=LATE".  A real build breaks none, and the compiler
- * drops every trace of this.
+ * without them.  A module of "make BREAKABLE=1" breaks those that its parameters
+ * name: "insmod ummunotify.ko LATE=1".  A real build breaks none, and the
+ * compiler drops every trace of this.
  */
 #ifndef UMMUNOTIFY_BREAKABLE_H
 #define UMMUNOTIFY_BREAKABLE_H
 
-enum ummunotify_breakable {
-	UMMUNOTIFY_BREAK_NOTHING,
-	UMMUNOTIFY_BREAK_NO_IN_FLIGHT, /* mark at the start only */
-	UMMUNOTIFY_BREAK_ONLY_ADDED,   /* the table is for new watches only */
-	UMMUNOTIFY_BREAK_LATE,	       /* mark at the end only */
-	UMMUNOTIFY_BREAK_TRYLOCK,      /* lock is busy: mark some time later */
-	UMMUNOTIFY_BREAK_NO_LAST,      /* UNREGISTER owes no LAST */
-};
+#include <linux/types.h>
 
-#ifndef UMMUNOTIFY_BREAK
-#define UMMUNOTIFY_BREAK NOTHING
+#ifdef UMMUNOTIFY_BREAKABLE
+extern bool ummunotify_broken_NO_IN_FLIGHT;
+extern bool ummunotify_broken_ONLY_ADDED;
+extern bool ummunotify_broken_LATE;
+extern bool ummunotify_broken_TRYLOCK;
+extern bool ummunotify_broken_NO_LAST;
+
+#define UMMUNOTIFY_BROKEN(name) (ummunotify_broken_##name)
+#else
+#define UMMUNOTIFY_BROKEN(name) (false)
 #endif
-
-#define UMMUNOTIFY_BREAK_PASTE(name) UMMUNOTIFY_BREAK_##name
-#define UMMUNOTIFY_BREAK_NAMED(name) UMMUNOTIFY_BREAK_PASTE(name)
-#define UMMUNOTIFY_BROKEN(name) \
-	(UMMUNOTIFY_BREAK_NAMED(UMMUNOTIFY_BREAK) == UMMUNOTIFY_BREAK_##name)
 
 #endif

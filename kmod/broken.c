@@ -1,15 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * broken.c - hits that come too late, for the build that is broken that way.
+ * broken.c - which rules are broken, and hits that come too late.
  *
  * The space is not kept alive: a test of that build keeps its descriptor open.
  */
 #include <linux/delay.h>
+#include <linux/moduleparam.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
+#include "breakable.h"
 #include "broken.h"
 #include "ummunotify.h"
+
+#define BREAKABLE(name, what)                                           \
+	bool ummunotify_broken_##name;                                  \
+	module_param_named(name, ummunotify_broken_##name, bool, 0444); \
+	MODULE_PARM_DESC(name, what)
+
+BREAKABLE(NO_IN_FLIGHT, "mark at the start only");
+BREAKABLE(ONLY_ADDED, "the table of what is in flight is for new watches only");
+BREAKABLE(LATE, "mark at the end only");
+BREAKABLE(TRYLOCK, "when the lock is busy, mark some time later");
+BREAKABLE(NO_LAST, "UNREGISTER owes no LAST");
 
 static atomic_t deferred_count = ATOMIC_INIT(0);
 

@@ -6,7 +6,7 @@
 struct ummunotify_space;
 struct mmu_notifier_range;
 
-#ifdef UMMUNOTIFY_BREAK
+#ifdef UMMUNOTIFY_BREAKABLE
 void ummunotify_broken_defer(struct ummunotify_space *space,
 			     const struct mmu_notifier_range *range);
 void ummunotify_broken_flush(void);
