@@ -77,13 +77,17 @@ check_gcc()
 # In virtual machines; each test counts.
 check_kernel()
 {
+	local kernel
 	run kernel/style scripts/vm/check-module-style
 	scripts/vm/check "$work/gcc" "$logs" | tee -a "$results"
 	[ "${PIPESTATUS[0]}" = 0 ] || record fail kernel/check
-	[ -n "${UMMU_LONG-}" ] || return 0
-	tests/kernel/broken.sh "$work/gcc" "$logs" | tee -a "$results"
-	[ "${PIPESTATUS[0]}" = 0 ] || record fail kernel/broken
-	run kernel/bench bench/kernel/run --build "$work/gcc"
+	for kernel in 6.1 ${UMMU_LONG:+newest}; do
+		tests/kernel/broken.sh "$work/gcc" "$logs" "$kernel" |
+			tee -a "$results"
+		[ "${PIPESTATUS[0]}" = 0 ] || record fail kernel/broken
+	done
+	[ -z "${UMMU_LONG-}" ] ||
+		run kernel/bench bench/kernel/run --build "$work/gcc"
 }
 
 check_clang()
