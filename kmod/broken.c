@@ -13,16 +13,26 @@
 #include "broken.h"
 #include "ummunotify.h"
 
-#define BREAKABLE(name, what)                                           \
-	bool ummunotify_broken_##name;                                  \
-	module_param_named(name, ummunotify_broken_##name, bool, 0444); \
-	MODULE_PARM_DESC(name, what)
+bool ummunotify_broken_NO_IN_FLIGHT;
+module_param_named(NO_IN_FLIGHT, ummunotify_broken_NO_IN_FLIGHT, bool, 0444);
+MODULE_PARM_DESC(NO_IN_FLIGHT, "mark at the start only");
 
-BREAKABLE(NO_IN_FLIGHT, "mark at the start only");
-BREAKABLE(ONLY_ADDED, "the table of what is in flight is for new watches only");
-BREAKABLE(LATE, "mark at the end only");
-BREAKABLE(TRYLOCK, "when the lock is busy, mark some time later");
-BREAKABLE(NO_LAST, "UNREGISTER owes no LAST");
+bool ummunotify_broken_ONLY_ADDED;
+module_param_named(ONLY_ADDED, ummunotify_broken_ONLY_ADDED, bool, 0444);
+MODULE_PARM_DESC(ONLY_ADDED,
+		 "the table of what is in flight is for new watches only");
+
+bool ummunotify_broken_LATE;
+module_param_named(LATE, ummunotify_broken_LATE, bool, 0444);
+MODULE_PARM_DESC(LATE, "mark at the end only");
+
+bool ummunotify_broken_TRYLOCK;
+module_param_named(TRYLOCK, ummunotify_broken_TRYLOCK, bool, 0444);
+MODULE_PARM_DESC(TRYLOCK, "when the lock is busy, mark some time later");
+
+bool ummunotify_broken_NO_LAST;
+module_param_named(NO_LAST, ummunotify_broken_NO_LAST, bool, 0444);
+MODULE_PARM_DESC(NO_LAST, "UNREGISTER owes no LAST");
 
 static atomic_t deferred_count = ATOMIC_INIT(0);
 
