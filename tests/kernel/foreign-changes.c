@@ -159,11 +159,11 @@ static const char *verdict(const struct foreign_scene *scene,
 }
 
 static void print(const struct foreign_scene *scene, const char *wrong,
-		  const struct foreign_seen *seen)
+		  const struct foreign_seen *seen, double seconds)
 {
-	printf("%-33s %-16s %5zu %7u %5u %8u %4u  %s%s%s\n", scene->act->name,
-	       foreign_kind_name(scene->kind), scene->pages, seen->changed,
-	       seen->hit, seen->spurious, seen->late,
+	printf("%-33s %-16s %5zu %7u %5u %8u %4u %7.1f  %s%s%s\n",
+	       scene->act->name, foreign_kind_name(scene->kind), scene->pages,
+	       seen->changed, seen->hit, seen->spurious, seen->late, seconds,
 	       wrong ? wrong : verdict(scene, seen),
 	       scene->reason[0] ? " " : "", scene->reason);
 }
@@ -183,6 +183,7 @@ static int row(const struct foreign_act *act, enum foreign_kind kind)
 				       .kind = kind,
 				       .owner = getpid() };
 	struct foreign_seen seen = { 0 };
+	double since = run_seconds();
 	const char *wrong;
 	int error;
 
@@ -194,7 +195,7 @@ static int row(const struct foreign_act *act, enum foreign_kind kind)
 		snprintf(scene.reason, sizeof(scene.reason), "%s",
 			 strerror(-error));
 	wrong = judge(&scene, error, &seen);
-	print(&scene, wrong, &seen);
+	print(&scene, wrong, &seen, run_seconds() - since);
 	if (scene.lacking)
 		return ROW_SKIPPED;
 	return (seen.changed ? ROW_CHANGED : 0) |
@@ -293,8 +294,8 @@ int main(int argc, char **argv)
 		return SKIPPED;
 	}
 	foreign_system_prepare();
-	printf("%-33s %-16s %5s %7s %5s %8s %4s\n", "act", "memory", "pages",
-	       "changed", "hit", "spurious", "late");
+	printf("%-33s %-16s %5s %7s %5s %8s %4s %7s\n", "act", "memory",
+	       "pages", "changed", "hit", "spurious", "late", "seconds");
 	run_rows(&choice, &tally);
 	printf("%u rows: %u changed, %u refused, %u skipped, %u spurious, "
 	       "%u failed\n",

@@ -33,11 +33,16 @@ static int need_khugepaged(struct foreign_scene *scene)
 		       0;
 }
 
+/*
+ * The first call sets a flag of the mapping.  Of shared memory 6.1 looks at that
+ * before it tells khugepaged, and before it has set it: so there is another.
+ */
 static int allow_huge(struct foreign_scene *scene)
 {
-	return madvise(scene->addr, foreign_length(scene), MADV_HUGEPAGE) ?
-		       -errno :
-		       0;
+	for (int i = 0; i < 2; i++)
+		if (madvise(scene->addr, foreign_length(scene), MADV_HUGEPAGE))
+			return -errno;
+	return 0;
 }
 
 static int wake_khugepaged(struct foreign_scene *scene)
@@ -145,10 +150,19 @@ static int join_group(struct foreign_scene *scene)
 	return 0;
 }
 
-static void leave_group(struct foreign_scene *scene)
+/*
+ * The memory stays charged to the group.  Nobody is in it any more, for the
+ * kernel holds up whoever is in a group that has too much.
+ */
+static int leave_memory(struct foreign_scene *scene)
 {
 	(void)scene;
-	foreign_set(GROUP "memory.high", "max");
+	return foreign_setting(GROUPS "cgroup.procs", "0");
+}
+
+static void end_group(struct foreign_scene *scene)
+{
+	(void)scene;
 	foreign_set(GROUPS "cgroup.procs", "0");
 	rmdir(GROUP);
 }
@@ -156,21 +170,23 @@ static void leave_group(struct foreign_scene *scene)
 /* EAGAIN: not as much.  Pages that were just used get another chance. */
 static int reclaim(struct foreign_scene *scene)
 {
-	int error;
+	int error = leave_memory(scene);
 
-	for (int i = 0; i < TRIES && frame_of_owner(scene); i++) {
+	for (int i = 0; !error && i < TRIES && frame_of_owner(scene); i++) {
 		error = foreign_setting(GROUP "memory.reclaim", "4M");
-		if (error && error != -EAGAIN)
-			return error;
+		if (error == -EAGAIN)
+			error = 0;
 	}
-	return 0;
+	return error;
 }
 
 static int squeeze(struct foreign_scene *scene)
 {
-	for (int i = 0; i < TRIES && frame_of_owner(scene); i++)
-		foreign_set(GROUP "memory.high", "0");
-	return foreign_setting(GROUP "memory.high", "max");
+	int error = leave_memory(scene);
+
+	for (int i = 0; !error && i < TRIES && frame_of_owner(scene); i++)
+		error = foreign_setting(GROUP "memory.high", "0");
+	return error ? error : foreign_setting(GROUP "memory.high", "max");
 }
 
 /* ---------------------------------------------------------------- migration */
@@ -228,8 +244,7 @@ static int move_pages(struct foreign_scene *scene)
 
 const struct foreign_act foreign_kernel[] = {
 	{ .name = "khugepaged",
-	  .must = ON(ANONYMOUS),
-	  .may = ON(MEMFD),
+	  .must = ON(ANONYMOUS) | ON(MEMFD),
 	  .pages = HUGE_PAGES,
 	  .settle = 20,
 	  .prepare = need_khugepaged,
@@ -253,15 +268,17 @@ const struct foreign_act foreign_kernel[] = {
 	  .must = ON(ANONYMOUS) | ON(MEMFD),
 	  .pages = HUGE_PAGES,
 	  .prepare = join_group,
+	  .ready = leave_memory,
 	  .run = reclaim,
-	  .finish = leave_group },
+	  .finish = end_group },
 	{ .name = "memory.high",
 	  .must = ON(ANONYMOUS) | ON(MEMFD) | ON(FILE_COPIED),
 	  .may = ON(THP) | ON(FILE_SHARED) | ON(FILE_PRIVATE),
 	  .pages = HUGE_PAGES,
 	  .prepare = join_group,
+	  .ready = leave_memory,
 	  .run = squeeze,
-	  .finish = leave_group },
+	  .finish = end_group },
 	{ .name = "compaction",
 	  .may = ON_BASE,
 	  .pages = HUGE_PAGES,
