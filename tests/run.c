@@ -17,6 +17,7 @@ static bool is_long(void)
 
 void run_limit(unsigned int seconds)
 {
+	const char *patience = getenv("UMMU_PATIENCE");
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL,
 				  .sigev_signo = SIGKILL };
 	struct itimerspec when = {
@@ -24,6 +25,8 @@ void run_limit(unsigned int seconds)
 	};
 	timer_t timer;
 
+	if (patience)
+		when.it_value.tv_sec *= atoi(patience);
 	if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
 	    timer_settime(timer, 0, &when, NULL)) {
 		perror("no time limit");

@@ -31,6 +31,7 @@
 /**
  * run_limit - kill this process after so many seconds, ten times with UMMU_LONG
  *
+ * And UMMU_PATIENCE times where a machine is slow, as a virtual one is.
  * By SIGKILL: what hangs is a thread in munmap(), which no handler interrupts.
  * A child of fork has no limit until it asks for one.
  */
