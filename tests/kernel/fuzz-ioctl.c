@@ -23,6 +23,7 @@
 
 #define CALLERS 3
 #define ROUND 2.0 /* seconds that a process gets */
+#define FOREVER 1e9
 
 /**
  * struct thread - one of a process
@@ -137,7 +138,7 @@ static bool round_passes(int number, uint64_t seed)
 	fflush(stdout);
 	child = fork();
 	if (!child)
-		process(seed, ROUND);
+		process(seed, killed ? FOREVER : ROUND);
 	if (killed) {
 		usleep((unsigned int)(seed % 1000000) + 300000);
 		kill(child, SIGKILL);
