@@ -191,6 +191,10 @@ check_libraries()
 		"$built/lib/libummunotify.so.1" lib/libummunotify.map \
 		'' "$public/monitor.h" "$public/rcache.h"
 	run library/nodelete has_nodelete
+	run library/libummunotify-cuda scripts/check-library.sh \
+		"$built/pinners/libummunotify-cuda.so.1" \
+		pinners/pin-cuda.map 'libummunotify\.so\.1' \
+		"$public/pin-cuda.h"
 	run library/libummunotify-uring scripts/check-library.sh \
 		"$built/pinners/libummunotify-uring.so.1" \
 		pinners/pin-uring.map 'libummunotify\.so\.1|liburing\.so\.2' \
