@@ -17,6 +17,9 @@ static int verbs_reg(void *ctx, struct ummu_region *region)
 
 	if (region->access > INT32_MAX)
 		return -EINVAL;
+	/* It follows the page tables by itself, and nothing is pinned. */
+	if (region->access & IBV_ACCESS_ON_DEMAND)
+		return -EOPNOTSUPP;
 	mr = ibv_reg_mr(ctx, region->addr, region->length, (int)region->access);
 	if (!mr)
 		return errno ? -errno : -ENOMEM;

@@ -6,6 +6,11 @@
  * requests.  The access bits of ummu_rcache_get() are those of ibv_reg_mr(3).
  * The kernel pins the pages while the memory region exists.
  *
+ * A memory region with IBV_ACCESS_ON_DEMAND needs no cache: it pins nothing, and
+ * the adapter follows the process's page tables, so that memory may come and go
+ * below it.  Register it once with ibv_reg_mr(3), for all addresses if the
+ * adapter can; the pinner refuses it.
+ *
  * The ctx of ummu_pin_verbs_ops is the struct ibv_pd, the caller's, that the
  * memory regions belong to: there is nothing to create.  The domain must
  * outlive the cache.
@@ -28,7 +33,8 @@ struct ibv_mr;
  *
  * reg() returns what ibv_reg_mr() said: -ENOMEM (RLIMIT_MEMLOCK, or no more
  * memory regions; eviction gives them back), -EINVAL (access bits that do not
- * go together), -EFAULT, or -EOPNOTSUPP (file mappings on some kernels).
+ * go together), -EFAULT, or -EOPNOTSUPP (file mappings on some kernels, and
+ * always for IBV_ACCESS_ON_DEMAND).
  *
  * A region serves a request for some of its rights.  Bits that are no rights
  * must be the same: IBV_ACCESS_ZERO_BASED, IBV_ACCESS_ON_DEMAND,

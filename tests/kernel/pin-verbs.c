@@ -252,6 +252,23 @@ static void more_rights_register_again(void **state)
 	ummu_rcache_put(f->cache, other);
 }
 
+/* On demand there is nothing to cache, with any adapter. */
+static void on_demand_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct ummu_region *region;
+
+	assert_int_equal(ummu_rcache_get(f->cache, f->buffer, LENGTH,
+					 IBV_ACCESS_ON_DEMAND, &region),
+			 -EOPNOTSUPP);
+	assert_int_equal(stats_of(f).registrations, 0);
+	/* Nor does a region that is pinned serve for one that is not. */
+	ummu_rcache_put(f->cache, get(f, f->buffer, 0));
+	assert_int_equal(ummu_rcache_get(f->cache, f->buffer, LENGTH,
+					 IBV_ACCESS_ON_DEMAND, &region),
+			 -EOPNOTSUPP);
+}
+
 /* The adapter refuses remote writes into what the owner may not write. */
 static void refusal_is_told(void **state)
 {
@@ -331,6 +348,7 @@ int main(void)
 		TEST(old_region_reads_old_pages),
 		cmocka_unit_test(rights_decide_who_shares),
 		TEST(more_rights_register_again),
+		TEST(on_demand_is_refused),
 		TEST(refusal_is_told),
 		TEST(eviction_makes_room),
 	};
