@@ -12,7 +12,8 @@ packages_of()
 	case $1 in
 	build)
 		echo gcc libc6-dev meson ninja-build pkg-config \
-			libibverbs-dev liburing-dev libjson-c-dev ;;
+			libfabric-dev libibverbs-dev libjson-c-dev \
+			liburing-dev ;;
 	check)
 		# llvm: names for the sanitizers' addresses.
 		echo binutils clang clang-format g++ git libcmocka-dev llvm \
@@ -24,9 +25,11 @@ packages_of()
 	module)
 		echo dkms kmod make ;;
 	vm)
-		# The kernels' archives, and how they are compressed; soft-RoCE.
+		# The kernels' archives, and how they are compressed; soft-RoCE
+		# and what runs over it.
 		echo cpio debian-archive-keyring ibverbs-providers iproute2 \
-			kmod qemu-system-x86 stress-ng xz-utils zstd ;;
+			kmod libfabric-bin qemu-system-x86 stress-ng xz-utils \
+			zstd ;;
 	*)
 		echo "install-packages.sh: no such task: $1" >&2
 		exit 2 ;;

@@ -49,7 +49,22 @@ else
 	expect "status shows no limits of it" $works \
 		'watches_per_user  *not there' status
 fi
+expect "status shows consumers" $works '^  libfabric  *\(yes\|no\) ' status
 expect "status shows limits" $works 'vm.max_map_count  *[0-9]' status
+# What the environment says about the drop-in for libfabric.
+drop_in=$(readlink -f "$1")/integrations/libfabric
+if [ -e "$drop_in/ummunotify-fi.so" ]; then
+	export FI_PROVIDER_PATH=/nowhere:$drop_in
+	expect "libfabric is told" $works \
+		"^  libfabric  *yes .* told through $drop_in" status
+	FI_MR_CACHE_MONITOR=memhooks expect "unless it has another monitor" \
+		$works '^  libfabric  *no .*FI_MR_CACHE_MONITOR' status
+	FI_UMMUNOTIFY_ENABLED=no expect "or is told not to" \
+		$works '^  libfabric  *no .*FI_UMMUNOTIFY' status
+	FI_PROVIDER_PATH=/nowhere expect "or does not find it" \
+		$works '^  libfabric  *no ' status
+	unset FI_PROVIDER_PATH
+fi
 if [ $works = 0 ]; then
 	UMMU_MONITOR=none expect "UMMU_MONITOR has a say" 0 \
 		'programs get none' status
@@ -80,6 +95,10 @@ assert set(backends) == {"kmod", "uffd"}
 for backend in backends.values():
     assert backend["works"] or backend["reason"]
 assert backends["kmod"]["works"] == os.path.exists("/dev/ummunotify")
+consumers = {consumer["name"]: consumer for consumer in status["consumers"]}
+for consumer in consumers.values():
+    assert consumer["active"] or consumer["note"]
+    assert not consumer["active"] or consumer["drop_in"]
 limit = status["limits"]["ummunotify.watches_per_file"]
 assert (limit or 0) > 0 or not backends["kmod"]["works"]
 assert status["limits"]["vm.max_map_count"] > 0

@@ -17,6 +17,7 @@
 
 #include <ummunotify/monitor.h>
 
+#include "consumers.h"
 #include "tool.h"
 
 #define TEXT 512
@@ -183,7 +184,8 @@ static const char *best_backend(void)
 }
 
 static void print(const struct backend *backends, size_t count,
-		  const struct utsname *system, const char *best)
+		  const struct utsname *system, const char *best,
+		  const struct ummu_consumer *consumers)
 {
 	size_t i;
 
@@ -210,6 +212,7 @@ static void print(const struct backend *backends, size_t count,
 		printf("  programs get %s\n", best);
 	else
 		printf("  programs get an error: %s\n", ummu_monitor_explain());
+	ummu_consumers_print(consumers);
 	printf("\nLimits\n");
 	for (i = 0; i < LIMITS; i++)
 		printf("  %-30s %-22s %s\n", limits[i].name,
@@ -266,7 +269,8 @@ static struct json_object *limits_json(void)
 }
 
 static int print_json(const struct backend *backends, size_t count,
-		      const struct utsname *system, const char *best, int code)
+		      const struct utsname *system, const char *best,
+		      const struct ummu_consumer *consumers, int code)
 {
 	struct json_object *object = json_object_new_object();
 	struct json_object *list = json_object_new_array();
@@ -282,6 +286,8 @@ static int print_json(const struct backend *backends, size_t count,
 	json_object_object_add(object, "backend",
 			       best ? json_object_new_string(best) : NULL);
 	json_object_object_add(object, "backends", list);
+	json_object_object_add(object, "consumers",
+			       ummu_consumers_json(consumers));
 	json_object_object_add(object, "limits", limits_json());
 	return ummu_tool_print_json(object, code);
 }
@@ -311,8 +317,9 @@ int ummu_tool_status(int argc, char **argv)
 		.options = options,
 		.parser = parse,
 		.doc = "Say which backends this machine has, why the others "
-		       "are not there and what would enable them, and the "
-		       "limits that matter."
+		       "are not there and what would enable them, which "
+		       "software is told by a drop-in, and the limits that "
+		       "matter."
 		       "\v"
 		       "Exit status: 0 a backend works here; 2 wrong "
 		       "arguments; 3 none does.\n",
@@ -321,6 +328,7 @@ int ummu_tool_status(int argc, char **argv)
 		{ .name = "kmod" },
 		{ .name = "uffd" },
 	};
+	struct ummu_consumer consumers[UMMU_CONSUMERS];
 	size_t count = sizeof(backends) / sizeof(*backends);
 	struct utsname system;
 	const char *best;
@@ -334,14 +342,16 @@ int ummu_tool_status(int argc, char **argv)
 	unsetenv("UMMU_MONITOR");
 	for (size_t i = 0; i < count; i++)
 		try_backend(&backends[i]);
+	ummu_consumers_find(consumers);
 	read_limits();
 	if (uname(&system))
 		memset(&system, 0, sizeof(system));
 
 	code = best ? UMMU_EXIT_OK : UMMU_EXIT_CANNOT;
 	if (json)
-		return print_json(backends, count, &system, best, code);
-	print(backends, count, &system, best);
+		return print_json(backends, count, &system, best, consumers,
+				  code);
+	print(backends, count, &system, best, consumers);
 	if (fflush(stdout) || ferror(stdout)) {
 		perror("ummunotify status");
 		return UMMU_EXIT_CANNOT;
