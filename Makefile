@@ -12,6 +12,7 @@ help:
 	@echo 'make demo-kernel  the same in a VM on the kernel module, and over RDMA'
 	@echo 'make bench        measure what the monitor and the cache cost'
 	@echo 'make bench-kernel count what the kernel module costs, in a VM'
+	@echo 'make bench-rdma   measure messages over RDMA with and without a cache, in a VM'
 	@echo 'make check        run every test: compilers, sanitizers, model, kernels, install'
 	@echo 'make check-long   the same, and the tests run ten times as long'
 	@echo 'make check-kernel run the tests of the module in virtual machines'
@@ -50,6 +51,12 @@ bench-kernel: build
 	@scripts/install-packages.sh vm
 	@echo 'Running bench/kernel/run (some minutes)'
 	@bench/kernel/run
+
+.PHONY: bench-rdma
+bench-rdma: build
+	@scripts/install-packages.sh vm plot
+	@echo 'Running bench/rdma/run (some minutes)'
+	@bench/rdma/run
 
 .PHONY: check
 check: build

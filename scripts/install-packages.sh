@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # install-packages.sh - makes sure that the Debian packages of a task are there.
 #
-# usage: install-packages.sh build|check|model|format|module|vm...
+# usage: install-packages.sh build|check|model|format|module|vm|plot...
 #
 # Touches neither apt nor the network when nothing is missing.
 set -eu
@@ -16,8 +16,8 @@ packages_of()
 			liburing-dev ;;
 	check)
 		# llvm: names for the sanitizers' addresses.
-		echo binutils clang clang-format g++ git libcmocka-dev llvm \
-			mandoc python3 ;;
+		echo binutils clang clang-format g++ git libcmocka-dev \
+			libfabric-bin llvm mandoc python3 ;;
 	model)
 		echo gcc libc6-dev spin ;;
 	format)
@@ -30,6 +30,8 @@ packages_of()
 		echo cpio debian-archive-keyring ibverbs-providers iproute2 \
 			kmod libfabric-bin qemu-system-x86 stress-ng xz-utils \
 			zstd ;;
+	plot)
+		echo gnuplot-nox ;;
 	*)
 		echo "install-packages.sh: no such task: $1" >&2
 		exit 2 ;;

@@ -28,8 +28,8 @@
 #include "tests/integrations/changes.h"
 #include "tests/integrations/fabric.h"
 
-#define LENGTH ((size_t)256 * 1024)
-#define ROUNDS 12
+#define LENGTH ((size_t)64 * 1024)
+#define ROUNDS 8
 #define USES 3
 
 struct tally {

@@ -53,13 +53,13 @@ measure() # MONITOR
 	local change status
 	if [ "$1" = userfaultfd ]; then
 		for change in $changes; do
-			bytes "$1" 25 "$change"
+			bytes "$1" 60 "$change"
 			[ $? = 124 ] && echo "$change hangs" >>"$scratch/$1"
 		done
 		return
 	fi
 	# shellcheck disable=SC2086 # a list
-	bytes "$1" 240 $changes
+	bytes "$1" 300 $changes
 	status=$?
 	[ $status = 77 ] && exit 77
 	[ $status = 0 ] || fail "$1: fabric-bytes ended with $status"
