@@ -184,6 +184,15 @@ has_nodelete()
 	readelf -d "$work/gcc/lib/libummunotify.so.1" | grep NODELETE
 }
 
+# What libfabric looks for in a provider, and nothing else.
+is_a_provider()
+{
+	local drop_in=$work/gcc/integrations/libfabric/ummunotify-fi.so
+	[ -e "$drop_in" ] || return 77
+	[ "$(nm -D --defined-only --format=posix "$drop_in" |
+		cut -d ' ' -f 1)" = fi_prov_ini ]
+}
+
 check_libraries()
 {
 	local public=include/ummunotify built=$work/gcc
@@ -191,6 +200,7 @@ check_libraries()
 		"$built/lib/libummunotify.so.1" lib/libummunotify.map \
 		'' "$public/monitor.h" "$public/rcache.h"
 	run library/nodelete has_nodelete
+	run library/ummunotify-fi is_a_provider
 	run library/libummunotify-cuda scripts/check-library.sh \
 		"$built/pinners/libummunotify-cuda.so.1" \
 		pinners/pin-cuda.map 'libummunotify\.so\.1' \

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <json-c/json.h>
@@ -129,24 +130,60 @@ static const struct kind kinds[UMMU_CONSUMERS] = {
 	{ "libfabric", "libfabric.so.1", fabric_version, look_for_fabric },
 };
 
-static void find(const struct kind *kind, struct ummu_consumer *consumer)
+/** struct library - what a child has found out about one; all zeros: nothing */
+struct library {
+	char path[PATH_MAX];
+	char version[32];
+};
+
+static void load(const struct kind *kind, struct library *found)
 {
 	void *library = dlopen(kind->soname, RTLD_LAZY | RTLD_LOCAL);
 	struct link_map *map;
 
+	if (!library)
+		return;
+	if (!dlinfo(library, RTLD_DI_LINKMAP, &map))
+		snprintf(found->path, sizeof(found->path), "%s", map->l_name);
+	kind->version(library, found->version, sizeof(found->version));
+}
+
+/* In a child: what these libraries do when they are loaded is their own. */
+static void examine(const struct kind *kind, struct library *found)
+{
+	int ends[2];
+	pid_t child;
+
+	if (pipe(ends))
+		return;
+	child = fork();
+	if (!child) {
+		load(kind, found);
+		_exit(write(ends[1], found, sizeof(*found)) != sizeof(*found));
+	}
+	close(ends[1]);
+	if (read(ends[0], found, sizeof(*found)) != (ssize_t)sizeof(*found))
+		memset(found, 0, sizeof(*found));
+	if (child > 0)
+		waitpid(child, NULL, 0);
+	close(ends[0]);
+}
+
+static void find(const struct kind *kind, struct ummu_consumer *consumer)
+{
+	struct library library = { .path = "" };
+
 	memset(consumer, 0, sizeof(*consumer));
 	consumer->name = kind->name;
-	if (!library) {
+	examine(kind, &library);
+	if (!*library.path) {
 		snprintf(consumer->note, sizeof(consumer->note),
 			 "%s is not installed", kind->soname);
 		return;
 	}
-	if (!dlinfo(library, RTLD_DI_LINKMAP, &map))
-		snprintf(consumer->library, sizeof(consumer->library), "%s",
-			 map->l_name);
-	kind->version(library, consumer->version, sizeof(consumer->version));
+	memcpy(consumer->library, library.path, sizeof(library.path));
+	memcpy(consumer->version, library.version, sizeof(library.version));
 	kind->look(consumer);
-	dlclose(library);
 }
 
 void ummu_consumers_find(struct ummu_consumer consumers[UMMU_CONSUMERS])
