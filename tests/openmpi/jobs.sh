@@ -1,0 +1,73 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# jobs.sh - runs MPI jobs of two processes, with and without the drop-in.
+#
+# For sourcing, with $build set.
+
+drop_in=$build/integrations/openmpi
+work=$(mktemp -d) || exit
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+# Not what the caller's environment says.
+unset "${!OMPI_MCA_@}" UMMU_MONITOR
+
+fail()
+{
+	echo "FAILED: $*"
+	failures=$((failures + 1))
+}
+
+need() # COMMAND
+{
+	command -v "$1" >/dev/null && return
+	echo "there is no $1 here"
+	exit 77
+}
+
+# One job; what it prints goes to $work/NAME.
+job() # NAME ARGUMENT...
+{
+	local name=$1
+	shift
+	timeout -k 5 "${JOB_SECONDS:-100}" mpirun --allow-run-as-root -np 2 \
+		--oversubscribe --mca plm isolated \
+		--mca btl_base_warn_component_unused 0 \
+		--mca rcache_grdma_print_stats 1 \
+		--mca memory_ummunotify_print_stats 1 \
+		"$@" >"$work/$name" 2>&1 </dev/null && return
+	fail "the job $name ended with $?"
+	tail -n 30 "$work/$name"
+	return 1
+}
+
+# Options of mpirun by the name of the arm.
+arm() # patcher|kmod|uffd
+{
+	arm=()
+	[ "$1" = patcher ] && return
+	arm=(--mca mca_base_component_path "$drop_in:SYSTEM_DEFAULT"
+		-x "UMMU_MONITOR=$1")
+}
+
+# What Open MPI's cache did, both processes together: "HITS MISSES".
+hits_and_misses() # NAME
+{
+	sed -n 's,.* grdma: stats .*: \([0-9]*\)/\([0-9]*\)/.*,\1 \2,p' \
+		"$work/$1" | awk '{ h += $1; m += $2 } END { print h + 0, m + 0 }'
+}
+
+# What the drop-in says it has done, a line for each process.
+told() # NAME
+{
+	sed -n 's/.*memory\/ummunotify: \([a-z]*: .* lookups, .*\)/\1/p' \
+		"$work/$1"
+}
+
+finish()
+{
+	echo
+	[ "$failures" = 0 ] || echo "$failures failures"
+	[ "$failures" = 0 ]
+	exit
+}
