@@ -22,8 +22,8 @@
 
 #include "mpi-remaps.h"
 
-/* Enough for a protocol that registers the buffer. */
-#define LENGTH ((size_t)128 * 1024)
+/* Enough for a protocol that registers the buffer: ofi_rxm copies up to 128 KiB. */
+#define LENGTH ((size_t)192 * 1024)
 
 /* Messages until the pages change, so that the cache has something to find. */
 #define MESSAGES 2

@@ -28,8 +28,7 @@ over_ucx=(--mca pml ucx -x 'UCX_TLS=rc,self' -x 'UCX_NET_DEVICES=rxe0:1'
 	-x UCX_UD_VERBS_ETH_DGID_CHECK=n
 	-x 'UCX_RNDV_THRESH=16k' -x UCX_LOG_LEVEL=info)
 over_mtl=(--mca pml cm --mca mtl ofi
-	--mca mtl_ofi_provider_include 'verbs;ofi_rxm' -x FI_UNIVERSE_SIZE=2
-	-x FI_VERBS_MR_CACHE_ENABLE=1)
+	--mca mtl_ofi_provider_include 'verbs;ofi_rxm' -x FI_UNIVERSE_SIZE=2)
 
 # The rows of an arm: "NAME<TAB>HOOKS<TAB>UFFD<TAB>STAYS<TAB>WRONG<TAB>MESSAGES".
 rows() # ARM
