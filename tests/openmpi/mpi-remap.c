@@ -3,13 +3,14 @@
  * mpi-remap.c - an MPI program whose message buffers get other pages between
  * messages, and that looks at every byte that arrives.
  *
- * usage: mpi-remap [--threads N] [--hooked]
+ * usage: mpi-remap [--threads N | --fork]
  *
  * Between two processes.  Prints, for each way,
  *     row<TAB>NAME<TAB>HOOKS<TAB>UFFD<TAB>STAYS<TAB>WRONG<TAB>MESSAGES
- * with 1 or 0 in the columns of struct remap.  --hooked: only what hooks in
- * libc see.  --threads: N threads at once, each with buffers of its own and all
- * the ways that every backend sees; one row.
+ * with 1 or 0 in the columns of struct remap.  --threads: N threads at once, each
+ * with buffers of its own and all the ways that every backend sees; one row.
+ * --fork: children of fork that unmap and end between the messages; one row, and
+ * WRONG counts the children that did not get to their end too.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -19,6 +20,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "mpi-remaps.h"
 
@@ -104,16 +108,53 @@ static void print_row(const struct remap *remap, int wrong, int messages)
 	fflush(stdout);
 }
 
-static void try_each(bool hooked)
+static void try_each(void)
 {
 	size_t i;
 
-	for (i = 0; i < remap_count; i++) {
-		if (hooked && !remaps[i].hooks)
-			continue;
+	for (i = 0; i < remap_count; i++)
 		print_row(&remaps[i], try_remap(MPI_COMM_WORLD, &remaps[i]),
 			  ROUNDS * MESSAGES);
+}
+
+/* Unmaps its copy of the buffer, and memory of its own; true if it got there. */
+static bool child_unmaps(const struct buffer *buffer)
+{
+	int status = 1;
+	pid_t child = fork();
+
+	if (child < 0)
+		remaps_fail("fork");
+	if (!child) {
+		/* It is not to hang in something that a thread here had locked. */
+		alarm(20);
+		munmap(buffer->addr, buffer->length);
+		free(malloc(LENGTH));
+		_exit(0);
 	}
+	return waitpid(child, &status, 0) == child && !status;
+}
+
+static void try_forks(void)
+{
+	static const struct remap forks = {
+		.name = "children of fork",
+		.hooks = true,
+		.uffd = true,
+	};
+	struct buffer buffer = { NULL, LENGTH, -1, -1 };
+	unsigned int number = 0;
+	int wrong = 0;
+
+	remaps[0].make(&buffer);
+	while (number < ROUNDS) {
+		wrong += !pass(MPI_COMM_WORLD, &buffer, ++number);
+		wrong += !child_unmaps(&buffer);
+	}
+	MPI_Barrier(MPI_COMM_WORLD);
+	remaps[0].end(&buffer);
+	MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+	print_row(&forks, wrong, ROUNDS);
 }
 
 /* Seen by all, and without the other process: there is one for all threads. */
@@ -174,7 +215,7 @@ static void try_at_once(int threads)
 
 int main(int argc, char **argv)
 {
-	bool hooked = argc > 1 && !strcmp(argv[1], "--hooked");
+	bool forks = argc > 1 && !strcmp(argv[1], "--fork");
 	int threads = argc > 2 && !strcmp(argv[1], "--threads") ?
 			      atoi(argv[2]) :
 			      1;
@@ -197,8 +238,10 @@ int main(int argc, char **argv)
 	}
 	if (threads > 1)
 		try_at_once(threads);
+	else if (forks)
+		try_forks();
 	else
-		try_each(hooked);
+		try_each();
 	MPI_Finalize();
 	remaps_end();
 	return 0;
