@@ -12,11 +12,12 @@ packages_of()
 	case $1 in
 	build)
 		echo gcc libc6-dev meson ninja-build pkg-config \
-			libibverbs-dev liburing-dev libjson-c-dev ;;
+			libfabric-dev libibverbs-dev libjson-c-dev \
+			libopenmpi-dev liburing-dev ;;
 	check)
 		# llvm: names for the sanitizers' addresses.
 		echo binutils clang clang-format g++ git libcmocka-dev llvm \
-			mandoc python3 ;;
+			mandoc openmpi-bin python3 ;;
 	model)
 		echo gcc libc6-dev spin ;;
 	format)
