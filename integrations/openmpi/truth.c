@@ -142,6 +142,8 @@ bool ummu_ompi_telling(void)
 
 void ummu_ompi_tell(uint64_t start, uint64_t end)
 {
+	if (!ummu_ompi_here())
+		return;
 	telling = true;
 	opal_mem_hooks_release_hook((void *)(uintptr_t)start, end - start,
 				    false);

@@ -74,7 +74,8 @@ void ummu_ompi_unwatch(struct ummu_watch *watch);
 /**
  * ummu_ompi_tell - tell the caches fed by Open MPI's hooks that a range has gone
  *
- * Those of libfabric and UCX, as far as Open MPI feeds them.
+ * Those of libfabric and UCX, as far as Open MPI feeds them.  Not in a child of
+ * fork, where threads that do not exist may hold their locks.
  */
 void ummu_ompi_tell(uint64_t start, uint64_t end);
 

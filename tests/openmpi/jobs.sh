@@ -2,12 +2,21 @@
 # SPDX-License-Identifier: MIT
 # jobs.sh - runs MPI jobs of two processes, with and without the drop-in.
 #
-# For sourcing, with $build set.
+# For sourcing, with $build set.  AGENT names the program by which mpirun reaches
+# node2; otherwise both processes are here.
 
 drop_in=$build/integrations/openmpi
+[ -e "$drop_in/mca_memory_ummunotify.so" ] || {
+	echo 'the drop-in for Open MPI was not built'
+	exit 77
+}
 work=$(mktemp -d) || exit
 trap 'rm -rf "$work"' EXIT
 failures=0
+where=(--mca plm isolated)
+[ -z "${AGENT-}" ] ||
+	where=(--host 'node1:1,node2:1' --mca plm rsh --mca plm_rsh_agent "$AGENT"
+		--mca oob_tcp_if_include eth0)
 
 # Not what the caller's environment says.
 unset "${!OMPI_MCA_@}" UMMU_MONITOR
@@ -31,7 +40,7 @@ job() # NAME ARGUMENT...
 	local name=$1
 	shift
 	timeout -k 5 "${JOB_SECONDS:-100}" mpirun --allow-run-as-root -np 2 \
-		--oversubscribe --mca plm isolated \
+		--oversubscribe "${where[@]}" \
 		--mca btl_base_warn_component_unused 0 \
 		--mca rcache_grdma_print_stats 1 \
 		--mca memory_ummunotify_print_stats 1 \

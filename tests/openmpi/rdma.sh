@@ -56,6 +56,7 @@ print_table() # ARM...
 		printf '%10s\n' "$messages"
 	done < <(rows "$1")
 	for arm_name; do
+		# shellcheck disable=SC2046 # two words
 		set -- $(hits_and_misses "$arm_name")
 		echo "$arm_name: $1 hits, $2 misses in Open MPI's cache"
 		told "$arm_name"
