@@ -86,8 +86,9 @@ check_kernel()
 			tee -a "$results"
 		[ "${PIPESTATUS[0]}" = 0 ] || record fail kernel/broken
 	done
-	[ -z "${UMMU_LONG-}" ] ||
-		run kernel/bench bench/kernel/run --build "$work/gcc"
+	[ -n "${UMMU_LONG-}" ] || return 0
+	run kernel/bench bench/kernel/run --build "$work/gcc"
+	run kernel/openmpi-two-nodes tests/openmpi/two-nodes.sh "$work/gcc"
 }
 
 check_clang()

@@ -32,7 +32,7 @@ opal_memory_base_component_2_0_0_t mca_memory_ummunotify_component = {
 		.mca_close_component = close_component,
 		.mca_register_component_params = register_parameters,
 	},
-	.memoryc_data = { MCA_BASE_METADATA_PARAM_CHECKPOINT },
+	.memoryc_data = { .param_field = MCA_BASE_METADATA_PARAM_CHECKPOINT },
 	.memoryc_query = query,
 	.memoryc_process = process,
 	.memoryc_register = opal_memory_base_component_register_empty,

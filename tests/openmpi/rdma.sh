@@ -115,6 +115,16 @@ judge_told() # ARM
 	[ "$hits" = "$lines" ] || fail "$1: told of nothing"
 }
 
+# With two nodes, that there was a process on each.
+judge_nodes() # ARM
+{
+	local node
+	for node in node1 node2; do
+		grep -q "^\[$node:.* grdma: stats" "$work/$1" ||
+			fail "$1: no process on $node"
+	done
+}
+
 case $2 in
 grdma)
 	for name in patcher kmod uffd; do
@@ -125,6 +135,7 @@ grdma)
 	judge_all patcher kmod uffd
 	judge_told kmod
 	judge_told uffd
+	[ -z "${AGENT-}" ] || judge_nodes kmod
 	;;
 threads)
 	for name in kmod uffd; do
