@@ -34,14 +34,16 @@ need() # COMMAND
 	exit 77
 }
 
-# One job; what it prints goes to $work/NAME.
+# One job; what it prints goes to $work/NAME.  Each process waits by asking all
+# the time, and had better let others run, the other process for one.
 job() # NAME ARGUMENT...
 {
 	local name=$1
 	shift
-	timeout -k 5 "${JOB_SECONDS:-100}" mpirun --allow-run-as-root -np 2 \
+	timeout -k 5 "${JOB_SECONDS:-200}" mpirun --allow-run-as-root -np 2 \
 		--oversubscribe "${where[@]}" \
 		--mca btl_base_warn_component_unused 0 \
+		--mca mpi_yield_when_idle 1 \
 		--mca rcache_grdma_print_stats 1 \
 		--mca memory_ummunotify_print_stats 1 \
 		"$@" >"$work/$name" 2>&1 </dev/null && return

@@ -31,7 +31,7 @@
 
 /* Messages until the pages change, so that the cache has something to find. */
 #define MESSAGES 2
-#define ROUNDS 6
+#define ROUNDS 4
 
 #define THREADS 16
 
