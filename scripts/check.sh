@@ -86,8 +86,9 @@ check_kernel()
 			tee -a "$results"
 		[ "${PIPESTATUS[0]}" = 0 ] || record fail kernel/broken
 	done
-	[ -z "${UMMU_LONG-}" ] ||
-		run kernel/bench bench/kernel/run --build "$work/gcc"
+	[ -n "${UMMU_LONG-}" ] || return 0
+	run kernel/bench bench/kernel/run --build "$work/gcc"
+	run kernel/openmpi-two-nodes tests/openmpi/two-nodes.sh "$work/gcc"
 }
 
 check_clang()
@@ -162,6 +163,13 @@ run_installed() # EXAMPLE PKG-CONFIG-OPTION...
 		timeout -k 5 60 "$program"
 }
 
+# Open MPI finds the drop-in where the manual page says it is.
+openmpi_finds() # FOLDER
+{
+	OMPI_MCA_mca_base_component_path=$1:SYSTEM_DEFAULT \
+		ompi_info | grep 'MCA memory: ummunotify'
+}
+
 check_install()
 {
 	local example name root=$work/installed libdir
@@ -176,12 +184,23 @@ check_install()
 		run "install/$name-shared" run_installed "$example"
 		run "install/$name-static" run_installed "$example" --static
 	done
+	[ ! -d "$libdir/ummunotify/openmpi" ] ||
+		run install/openmpi openmpi_finds "$libdir/ummunotify/openmpi"
 	unset PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR LD_LIBRARY_PATH
 }
 
-has_nodelete()
+has_nodelete() # FILE
 {
-	readelf -d "$work/gcc/lib/libummunotify.so.1" | grep NODELETE
+	readelf -d "$1" | grep NODELETE
+}
+
+# What Open MPI looks for, and nothing else.
+exports_component() # FILE
+{
+	local exported
+	exported=$(nm -D --defined-only "$1" | awk '{ print $3 }')
+	echo "$exported"
+	[ "$exported" = mca_memory_ummunotify_component ]
 }
 
 # What libfabric looks for in a provider, and nothing else.
@@ -199,7 +218,7 @@ check_libraries()
 	run library/libummunotify scripts/check-library.sh \
 		"$built/lib/libummunotify.so.1" lib/libummunotify.map \
 		'' "$public/monitor.h" "$public/rcache.h"
-	run library/nodelete has_nodelete
+	run library/nodelete has_nodelete "$built/lib/libummunotify.so.1"
 	run library/ummunotify-fi is_a_provider
 	run library/libummunotify-cuda scripts/check-library.sh \
 		"$built/pinners/libummunotify-cuda.so.1" \
@@ -217,6 +236,10 @@ check_libraries()
 		"$built/pinners/libummunotify-mlock.so.1" \
 		pinners/pin-mlock.map 'libummunotify\.so\.1' \
 		"$public/pin-mlock.h"
+	local openmpi=$built/integrations/openmpi/mca_memory_ummunotify.so
+	[ -e "$openmpi" ] || return 0
+	run library/openmpi-exports exports_component "$openmpi"
+	run library/openmpi-nodelete has_nodelete "$openmpi"
 }
 
 # Fails outside a clone, in an unpacked archive for example.

@@ -12,12 +12,14 @@ packages_of()
 	case $1 in
 	build)
 		echo gcc libc6-dev meson ninja-build pkg-config \
-			libfabric-dev libibverbs-dev libjson-c-dev \
+			libibverbs-dev libjson-c-dev \
 			liburing-dev ;;
+	drop-ins)
+		echo libfabric-dev libopenmpi-dev ;;
 	check)
 		# llvm: names for the sanitizers' addresses.
 		echo binutils clang clang-format g++ git libcmocka-dev \
-			libfabric-bin llvm mandoc python3 ;;
+			libfabric-bin llvm mandoc openmpi-bin python3 ;;
 	model)
 		echo gcc libc6-dev spin ;;
 	format)
