@@ -8,6 +8,7 @@ tool := build/tools/ummunotify
 .PHONY: help
 help:
 	@echo 'make build        build the libraries and the tool under build/'
+	@echo 'make drop-ins     the same, with what Open MPI and libfabric need for theirs'
 	@echo 'make demo         copy a file with a stale cache and with ummunotify'
 	@echo 'make demo-kernel  the same in a VM on the kernel module, and over RDMA'
 	@echo 'make bench        measure what the monitor and the cache cost'
@@ -29,6 +30,13 @@ build:
 	@echo 'Building under build/ ...'
 	@test -f build/build.ninja || meson setup build
 	@ninja -C build
+
+# Meson looks for these once, when it sets up the folder.
+.PHONY: drop-ins
+drop-ins:
+	@scripts/install-packages.sh build drop-ins
+	@test ! -f build/build.ninja || meson setup --reconfigure build >/dev/null
+	@$(MAKE) --no-print-directory build
 
 .PHONY: demo
 demo: build
@@ -53,24 +61,24 @@ bench-kernel: build
 	@bench/kernel/run
 
 .PHONY: bench-rdma
-bench-rdma: build
+bench-rdma: drop-ins
 	@scripts/install-packages.sh vm plot
 	@echo 'Running bench/rdma/run (some minutes)'
 	@bench/rdma/run
 
 .PHONY: check
 check: build
-	@scripts/install-packages.sh check model vm
+	@scripts/install-packages.sh check drop-ins model vm
 	@scripts/check.sh
 
 .PHONY: check-long
 check-long: build
-	@scripts/install-packages.sh check model vm
+	@scripts/install-packages.sh check drop-ins model vm
 	@UMMU_LONG=1 scripts/check.sh
 
 .PHONY: check-kernel
 check-kernel: build
-	@scripts/install-packages.sh check vm
+	@scripts/install-packages.sh check drop-ins vm
 	@scripts/check.sh kernel
 
 .PHONY: check-model

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # install-packages.sh - makes sure that the Debian packages of a task are there.
 #
-# usage: install-packages.sh build|check|model|format|module|vm|plot...
+# usage: install-packages.sh build|drop-ins|check|model|format|module|vm|plot...
 #
 # Touches neither apt nor the network when nothing is missing.
 set -eu
@@ -12,8 +12,7 @@ packages_of()
 	case $1 in
 	build)
 		echo gcc libc6-dev meson ninja-build pkg-config \
-			libibverbs-dev libjson-c-dev \
-			liburing-dev ;;
+			libibverbs-dev libjson-c-dev liburing-dev ;;
 	drop-ins)
 		echo libfabric-dev libopenmpi-dev ;;
 	check)
