@@ -65,6 +65,28 @@ if [ -e "$drop_in/ummunotify-fi.so" ]; then
 		$works '^  libfabric  *no ' status
 	unset FI_PROVIDER_PATH
 fi
+# And about that for Open MPI.
+expect "status shows Open MPI and UCX" $works '^  UCX  *no ' status
+drop_in=$(readlink -f "$1")/integrations/openmpi
+if [ -e "$drop_in/mca_memory_ummunotify.so" ]; then
+	export OMPI_MCA_mca_base_component_path=/nowhere:$drop_in:SYSTEM_DEFAULT
+	expect "Open MPI is told" $works \
+		"^  Open MPI  *yes  *4.1.* told through $drop_in" status
+	OMPI_MCA_memory=patcher expect "unless it has another component" \
+		$works '^  Open MPI  *no .*patcher' status
+	OMPI_MCA_memory=^ummunotify expect "or is told not to" \
+		$works '^  Open MPI  *no .*ummunotify' status
+	OMPI_MCA_memory=^patcher expect "not to use another is no matter" \
+		$works '^  Open MPI  *yes ' status
+	OMPI_MCA_mca_base_component_path=/nowhere expect "or does not find it" \
+		$works '^  Open MPI  *no ' status
+	unset OMPI_MCA_mca_base_component_path
+	mkdir -p "$scratch/.openmpi"
+	echo "mca_base_component_path = $drop_in:SYSTEM_DEFAULT" \
+		>"$scratch/.openmpi/mca-params.conf"
+	HOME=$scratch expect "a file of parameters says so too" $works \
+		"^  Open MPI  *yes .* told through $drop_in" status
+fi
 if [ $works = 0 ]; then
 	UMMU_MONITOR=none expect "UMMU_MONITOR has a say" 0 \
 		'programs get none' status

@@ -4,36 +4,20 @@
  * and whether this project's drop-in tells it.
  */
 #define _GNU_SOURCE
-#include "tools/consumers.h"
+#include "tools/consumers-each.h"
 
 #include <dlfcn.h>
-#include <libgen.h>
 #include <link.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <json-c/json.h>
 
-/**
- * struct kind - how to look for one
- * @soname:  of its library
- * @version: asks the library, which is loaded, for its version
- * @look:    fills in the rest; the library is installed
- */
-struct kind {
-	const char *name;
-	const char *soname;
-	void (*version)(void *library, char *text, size_t size);
-	void (*look)(struct ummu_consumer *consumer);
-};
-
-static bool is_there(const char *folder, const char *file, char *path,
-		     size_t size)
+bool ummu_consumer_file(const char *folder, const char *file, char *path,
+			size_t size)
 {
 	int length = snprintf(path, size, "%s/%s", folder, file);
 
@@ -43,91 +27,10 @@ static bool is_there(const char *folder, const char *file, char *path,
 	return false;
 }
 
-static bool is_set_to_no(const char *name)
-{
-	static const char *const words[] = { "0", "no", "false", "off" };
-	const char *value = getenv(name);
-	size_t i;
-
-	for (i = 0; value && i < sizeof(words) / sizeof(*words); i++)
-		if (!strcasecmp(value, words[i]))
-			return true;
-	return false;
-}
-
-/* libfabric: a folder of providers, or those of FI_PROVIDER_PATH instead. */
-
-#define FABRIC_DROP_IN "ummunotify-fi.so"
-
-static void fabric_version(void *library, char *text, size_t size)
-{
-	uint32_t (*version)(void) = NULL;
-	void *symbol = dlsym(library, "fi_version");
-
-	memcpy(&version, &symbol, sizeof(version));
-	if (version)
-		snprintf(text, size, "%u.%u", version() >> 16,
-			 version() & 0xffff);
-}
-
-static bool is_in_fabric_path(const char *path, struct ummu_consumer *consumer)
-{
-	char *copy = strdup(path), *state = NULL, *folder;
-	bool found = false;
-
-	for (folder = copy ? strtok_r(copy, ":", &state) : NULL;
-	     folder && !found; folder = strtok_r(NULL, ":", &state))
-		found = is_there(folder + (folder[0] == '@'), FABRIC_DROP_IN,
-				 consumer->drop_in, sizeof(consumer->drop_in));
-	free(copy);
-	return found;
-}
-
-static bool is_beside_fabric(struct ummu_consumer *consumer)
-{
-	char folder[PATH_MAX + 16], copy[PATH_MAX];
-
-	snprintf(copy, sizeof(copy), "%s", consumer->library);
-	snprintf(folder, sizeof(folder), "%s/libfabric", dirname(copy));
-	return is_there(folder, FABRIC_DROP_IN, consumer->drop_in,
-			sizeof(consumer->drop_in));
-}
-
-static bool fabric_steps_aside(struct ummu_consumer *consumer)
-{
-	const char *other = getenv("FI_MR_CACHE_MONITOR");
-
-	if (is_set_to_no("FI_UMMUNOTIFY_ENABLED"))
-		snprintf(consumer->note, sizeof(consumer->note),
-			 "unset FI_UMMUNOTIFY_ENABLED");
-	else if (other && *other && strcmp(other, "ummunotify"))
-		snprintf(consumer->note, sizeof(consumer->note),
-			 "FI_MR_CACHE_MONITOR asks for another monitor; "
-			 "unset it");
-	return *consumer->note;
-}
-
-static void look_for_fabric(struct ummu_consumer *consumer)
-{
-	const char *path = getenv("FI_PROVIDER_PATH");
-
-	if (path ? is_in_fabric_path(path, consumer) :
-		   is_beside_fabric(consumer)) {
-		consumer->active = !fabric_steps_aside(consumer);
-		return;
-	}
-	if (is_there(UMMU_FABRIC_FOLDER, FABRIC_DROP_IN, consumer->drop_in,
-		     sizeof(consumer->drop_in)))
-		snprintf(consumer->note, sizeof(consumer->note),
-			 "set FI_PROVIDER_PATH=%s", UMMU_FABRIC_FOLDER);
-	else
-		snprintf(consumer->note, sizeof(consumer->note),
-			 "the drop-in is not installed: "
-			 "ummunotify-libfabric(7)");
-}
-
-static const struct kind kinds[UMMU_CONSUMERS] = {
-	{ "libfabric", "libfabric.so.1", fabric_version, look_for_fabric },
+static const struct ummu_consumer_kind *const kinds[UMMU_CONSUMERS] = {
+	&ummu_consumer_libfabric,
+	&ummu_consumer_openmpi,
+	&ummu_consumer_ucx,
 };
 
 /** struct library - what a child has found out about one; all zeros: nothing */
@@ -136,7 +39,7 @@ struct library {
 	char version[32];
 };
 
-static void load(const struct kind *kind, struct library *found)
+static void load(const struct ummu_consumer_kind *kind, struct library *found)
 {
 	void *library = dlopen(kind->soname, RTLD_LAZY | RTLD_LOCAL);
 	struct link_map *map;
@@ -149,7 +52,7 @@ static void load(const struct kind *kind, struct library *found)
 }
 
 /* In a child: what these libraries do when they are loaded is their own. */
-static void examine(const struct kind *kind, struct library *found)
+static void examine(const struct ummu_consumer_kind *kind, struct library *found)
 {
 	int ends[2];
 	pid_t child;
@@ -169,7 +72,8 @@ static void examine(const struct kind *kind, struct library *found)
 	close(ends[0]);
 }
 
-static void find(const struct kind *kind, struct ummu_consumer *consumer)
+static void find(const struct ummu_consumer_kind *kind,
+		 struct ummu_consumer *consumer)
 {
 	struct library library = { .path = "" };
 
@@ -191,7 +95,7 @@ void ummu_consumers_find(struct ummu_consumer consumers[UMMU_CONSUMERS])
 	size_t i;
 
 	for (i = 0; i < UMMU_CONSUMERS; i++)
-		find(&kinds[i], &consumers[i]);
+		find(kinds[i], &consumers[i]);
 }
 
 void ummu_consumers_print(const struct ummu_consumer consumers[UMMU_CONSUMERS])

@@ -11,7 +11,7 @@
 
 struct json_object;
 
-#define UMMU_CONSUMERS 1
+#define UMMU_CONSUMERS 3
 
 /**
  * struct ummu_consumer - one of them, as this process would find it
