@@ -27,6 +27,10 @@
 #include "witness.h"
 
 #define SECONDS 3.0
+#define MORE_SECONDS 27.0 /* where little is taken in that time */
+#define LEAST_TAKEN 10
+#define PERIOD 97      /* microseconds, of signals */
+#define SLOWEST 100000 /* the same */
 #define CANCELS 300
 
 static size_t page;
@@ -60,15 +64,39 @@ static void unmap_what_is_offered(int number)
 }
 
 /* Signals at odd moments, to whichever thread; also while in the library. */
-static void start_signals(bool on)
+static void signal_every(suseconds_t period)
 {
 	struct sigaction action = { .sa_handler = unmap_what_is_offered,
 				    .sa_flags = SA_RESTART };
-	struct itimerval often = { .it_interval.tv_usec = on ? 97 : 0,
-				   .it_value.tv_usec = on ? 97 : 0 };
+	struct itimerval often = { .it_interval.tv_usec = period,
+				   .it_value.tv_usec = period };
 
 	sigaction(SIGALRM, &action, NULL);
 	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+}
+
+/* Not so often that a slow machine comes to nothing between two of them. */
+static void keep_pace(double since, uint64_t turns)
+{
+	suseconds_t period = PERIOD;
+
+	if (turns % 8)
+		return;
+	if (turns)
+		period = (suseconds_t)((run_seconds() - since) * 1e6 /
+				       (double)turns / 4);
+	signal_every(period < PERIOD  ? PERIOD :
+		     period > SLOWEST ? SLOWEST :
+					period);
+}
+
+static bool goes_on(double since)
+{
+	double spent = run_seconds() - since;
+
+	return spent < SECONDS ||
+	       (spent < SECONDS + MORE_SECONDS &&
+		__atomic_load_n(&taken, __ATOMIC_RELAXED) <= LEAST_TAKEN);
 }
 
 /* 1 if the handler has unmapped what is watched, and the watch is valid. */
@@ -89,7 +117,7 @@ static unsigned int use_until_taken(struct ummu_monitor *monitor,
 
 static void handler_unmaps_while_watching(void **state)
 {
-	double until = run_seconds() + SECONDS;
+	double since = run_seconds();
 	struct ummu_monitor *monitor;
 	struct ummu_watch *handle;
 	uint64_t turns = 0, refused = 0, wrong = 0;
@@ -97,13 +125,13 @@ static void handler_unmaps_while_watching(void **state)
 
 	(void)state;
 	assert_int_equal(ummu_monitor_open(NULL, &monitor), 0);
-	start_signals(true);
 	uffd = witness_on(monitor, "uffd");
-	for (; run_seconds() < until; turns++) {
+	for (; goes_on(since); turns++) {
 		char *memory = map_page();
 		uint64_t before, after;
 		int error;
 
+		keep_pace(since, turns);
 		before = __atomic_load_n(&taken, __ATOMIC_RELAXED);
 		__atomic_store_n(&offered, memory, __ATOMIC_RELEASE);
 		/* EFAULT when the handler was quick, but on uffd only. */
@@ -122,18 +150,18 @@ static void handler_unmaps_while_watching(void **state)
 		if (memory)
 			munmap(memory, page);
 	}
-	start_signals(false);
+	signal_every(0);
 	print_message("%llu turns, %llu unmapped by the handler, %llu watches refused\n",
 		      (unsigned long long)turns, (unsigned long long)taken,
 		      (unsigned long long)refused);
 	assert_int_equal(wrong, 0);
-	assert_true(taken > 10);
+	assert_true(taken > LEAST_TAKEN);
 	ummu_monitor_close(monitor);
 }
 
 static void handler_unmaps_under_a_cache(void **state)
 {
-	double until = run_seconds() + SECONDS;
+	double since = run_seconds();
 	uint64_t turns = 0, hits = 0, number;
 	struct witness witness;
 	char *used = map_page();
@@ -141,13 +169,10 @@ static void handler_unmaps_under_a_cache(void **state)
 	(void)state;
 	__atomic_store_n(&taken, 0, __ATOMIC_RELAXED);
 	assert_int_equal(witness_open(&witness), 0);
-	start_signals(true);
-	/* An emulated machine takes longer. */
-	for (; run_seconds() < until ||
-	       (taken <= 10 && run_seconds() < until + 5 * SECONDS);
-	     turns++) {
+	for (; goes_on(since); turns++) {
 		char *memory = map_page();
 
+		keep_pace(since, turns);
 		/* Registered and idle: the handler's. */
 		assert_int_equal(witness_get(&witness, memory, page, &number),
 				 0);
@@ -162,11 +187,11 @@ static void handler_unmaps_under_a_cache(void **state)
 		if (memory)
 			munmap(memory, page);
 	}
-	start_signals(false);
+	signal_every(0);
 	print_message("%llu turns, %llu hits, %llu unmapped by the handler\n",
 		      (unsigned long long)turns, (unsigned long long)hits,
 		      (unsigned long long)taken);
-	assert_true(taken > 10);
+	assert_true(taken > LEAST_TAKEN);
 	assert_true(hits > turns);
 	witness_close(&witness);
 	assert_int_equal(witness.registered, witness.deregistered);
