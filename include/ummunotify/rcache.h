@@ -63,7 +63,8 @@ struct ummu_region {
  *                called again
  * @dereg:        undo reg.  It cannot fail: the region is gone afterwards
  * @covers:       does a region registered with @have serve a request for
- *                @want?  NULL: when it has all its bits
+ *                @want?  Not asked where the two are equal: it does.  NULL:
+ *                when it has all its bits
  *
  * reg and dereg run in whichever thread calls the cache.
  */
