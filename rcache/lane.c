@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 
+#include "../base/breakable.h"
 #include "internal.h"
 
 /* A hit that finds news leaves them to others once it has done this ... */
@@ -97,9 +98,11 @@ static bool is_alone(const struct ummu_rcache *rcache)
  */
 bool ummu_see_slots(struct ummu_rcache *rcache)
 {
-	bool known = is_alone(rcache) || ummu_barrier_everywhere();
+	bool known = is_alone(rcache) || ummu_broken(UMMU_BREAK_NO_BARRIER) ||
+		     ummu_barrier_everywhere();
 
-	ummu_count_slots(rcache);
+	if (!ummu_broken(UMMU_BREAK_NO_COUNT))
+		ummu_count_slots(rcache);
 	return known;
 }
 

@@ -14,7 +14,7 @@
 #define _GNU_SOURCE
 #include "internal.h"
 
-#define FREE_BYTES ((uint64_t)1 << 30)
+#define FREE_BYTES ((uint64_t)4 << 30)
 #define PER_BYTE 8
 
 /* May it be part of a region with those bits?  Under the lock. */
