@@ -87,15 +87,12 @@ static struct region *find_further(struct ummu_rcache *rcache,
 				   uint64_t access)
 {
 	uint64_t view = __atomic_load_n(&rcache->view, __ATOMIC_ACQUIRE);
-	uint64_t hash = ummu_table_hash(addr & ~rcache->page_mask);
+	uint64_t hash = ummu_table_hash(addr & rcache->page_bits);
 	const uint64_t *words = ummu_table_words(view);
 	size_t index = ummu_table_index(view, hash);
 	struct ummu_interval *node;
-	struct region *region = lane->recent;
+	struct region *region;
 
-	if (region && hold(rcache, slot, region, addr, length, access))
-		return region;
-	lane->recent = NULL;
 	for (size_t i = 0; i < TABLE_PROBES; i++) {
 		region = ummu_table_match(__atomic_load_n(&words[index ^ i],
 							  __ATOMIC_ACQUIRE),
@@ -103,6 +100,10 @@ static struct region *find_further(struct ummu_rcache *rcache,
 		if (region && hold(rcache, slot, region, addr, length, access))
 			return region;
 	}
+	region = lane->recent;
+	if (region && hold(rcache, slot, region, addr, length, access))
+		return region;
+	lane->recent = NULL;
 	/* Wraps to less than addr if it is no range: then there is none. */
 	node = ummu_interval_covering(&rcache->tree, addr, addr + (length - 1),
 				      TREE_STEPS);
@@ -115,19 +116,40 @@ static struct region *find_further(struct ummu_rcache *rcache,
 	return region;
 }
 
-/* What the table has for that page in the first place, or NULL. */
-static inline struct region *
-look_where_it_belongs(const struct ummu_rcache *rcache, uint64_t addr)
+/* What the table has for that page where it belongs, or NULL. */
+static inline struct region *look_there(const struct ummu_rcache *rcache,
+					uint64_t addr)
 {
 	/* Acquire: the words before their address. */
 	uint64_t view = __atomic_load_n(&rcache->view, __ATOMIC_ACQUIRE);
-	uint64_t hash = ummu_table_hash(addr & ~rcache->page_mask);
+	uint64_t hash = ummu_table_hash(addr & rcache->page_bits);
 	const uint64_t *words = ummu_table_words(view);
 
 	return ummu_table_match(__atomic_load_n(&words[ummu_table_index(view,
 									hash)],
 						__ATOMIC_ACQUIRE),
 				hash);
+}
+
+/* The same on the whole line of that place. */
+static inline struct region *look_near(const struct ummu_rcache *rcache,
+				       uint64_t addr)
+{
+	uint64_t view = __atomic_load_n(&rcache->view, __ATOMIC_ACQUIRE);
+	uint64_t hash = ummu_table_hash(addr & rcache->page_bits);
+	const uint64_t *words = ummu_table_words(view);
+	size_t index = ummu_table_index(view, hash);
+
+	for (size_t i = 0; i < TABLE_LINE; i++) {
+		struct region *region =
+			ummu_table_match(__atomic_load_n(&words[index ^ i],
+							 __ATOMIC_ACQUIRE),
+					 hash);
+
+		if (region)
+			return region;
+	}
+	return NULL;
 }
 
 /*
@@ -138,7 +160,7 @@ static struct region *find(struct ummu_rcache *rcache, struct lane *lane,
 			   uintptr_t *slot, uint64_t addr, uint64_t length,
 			   uint64_t access)
 {
-	struct region *region = look_where_it_belongs(rcache, addr);
+	struct region *region = look_there(rcache, addr);
 
 	if (region && hold(rcache, slot, region, addr, length, access))
 		return region;
@@ -268,7 +290,7 @@ static __attribute__((noinline)) int get_checked(struct ummu_rcache *rcache,
 			ummu_reap(rcache);
 		return error;
 	}
-	error = ummu_request_init(&request, rcache->page_mask, addr, length,
+	error = ummu_request_init(&request, ~rcache->page_bits, addr, length,
 				  access);
 	if (error)
 		return error;
@@ -314,24 +336,14 @@ static inline bool has_news(const struct ummu_rcache *rcache, struct lane *lane)
 }
 
 /*
- * What a program does most is here in full, and calls nothing on its way: the
- * region begins in the page that is asked for, is where its hash belongs, and
- * was used before.  H1 to H4 as in hold(); everything else is done again by
- * get_checked().
+ * H1 to H4 in one, as hold() and what follows it.  False: the slot is filled,
+ * but this is no plain hit.
  */
-int ummu_rcache_get(struct ummu_rcache *rcache, void *addr, size_t length,
-		    uint64_t access, struct ummu_region **region_p)
+static inline bool is_plain_hit(const struct ummu_rcache *rcache,
+				struct lane *lane, uintptr_t *slot,
+				struct region *region, uint64_t addr,
+				uint64_t length, uint64_t access)
 {
-	struct lane *lane = &rcache->lanes[ummu_number_here(rcache)];
-	uintptr_t *slot = free_slot(lane);
-	struct region *region;
-
-	if (unlikely(!slot) || has_news(rcache, lane))
-		return get_checked(rcache, addr, length, access, region_p);
-	region = look_where_it_belongs(rcache, (uintptr_t)addr);
-	if (unlikely(!region))
-		return get_checked(rcache, addr, length, access, region_p);
-
 	__atomic_store_n(slot, (uintptr_t)region, __ATOMIC_RELEASE);
 	ummu_compiler_barrier();
 	/*
@@ -339,14 +351,67 @@ int ummu_rcache_get(struct ummu_rcache *rcache, void *addr, size_t length,
 	 * thread did comes before what the caller does with "no".
 	 */
 	if (unlikely(ummu_state(region) != REGION_USED) ||
-	    unlikely(!is_within(region, (uintptr_t)addr, length)) ||
+	    unlikely(!is_within(region, addr, length)) ||
 	    (unlikely(access != region->pub.access) &&
 	     (rcache->covers || access & ~region->pub.access)) ||
 	    unlikely(__atomic_load_n(region->proof, __ATOMIC_ACQUIRE) !=
 		     region->expected))
-		return get_undoing(rcache, addr, length, access, region_p, slot);
+		return false;
 	/* Relaxed, on the line of the slot. */
 	__atomic_store_n(&lane->hits, lane->hits + 1, __ATOMIC_RELAXED);
+	return true;
+}
+
+/*
+ * A little further than ummu_rcache_get() looks: any slot, the line of the
+ * table, and the region that this thread last found by looking for what
+ * contains a range.
+ */
+static __attribute__((noinline)) int get_near(struct ummu_rcache *rcache,
+					      void *addr, size_t length,
+					      uint64_t access,
+					      struct ummu_region **region_p)
+{
+	struct lane *lane = &rcache->lanes[ummu_number_here(rcache)];
+	uintptr_t *slot = free_slot(lane);
+	struct region *region;
+
+	if (unlikely(!slot) || has_news(rcache, lane))
+		return get_checked(rcache, addr, length, access, region_p);
+	region = look_near(rcache, (uintptr_t)addr);
+	if (!region)
+		region = lane->recent;
+	if (!region)
+		return get_checked(rcache, addr, length, access, region_p);
+	if (!is_plain_hit(rcache, lane, slot, region, (uintptr_t)addr, length,
+			  access))
+		return get_undoing(rcache, addr, length, access, region_p, slot);
+	*region_p = &region->pub;
+	return 0;
+}
+
+/*
+ * What programs do most is here in full, and calls nothing on its way: the
+ * thread's first slot is free, and the region begins in the page that is asked
+ * for, is where its hash belongs, and was used before.
+ */
+int ummu_rcache_get(struct ummu_rcache *rcache, void *addr, size_t length,
+		    uint64_t access, struct ummu_region **region_p)
+{
+	struct lane *lane = &rcache->lanes[ummu_number_here(rcache)];
+	struct region *region;
+
+	if (unlikely(lane->slot[0] != SLOT_FREE) ||
+	    unlikely(__atomic_load_n(rcache->proof, __ATOMIC_ACQUIRE) !=
+		     __atomic_load_n(&rcache->seen, __ATOMIC_RELAXED)))
+		return get_near(rcache, addr, length, access, region_p);
+	region = look_there(rcache, (uintptr_t)addr);
+	if (unlikely(!region))
+		return get_near(rcache, addr, length, access, region_p);
+	if (unlikely(!is_plain_hit(rcache, lane, &lane->slot[0], region,
+				   (uintptr_t)addr, length, access)))
+		return get_undoing(rcache, addr, length, access, region_p,
+				   &lane->slot[0]);
 	*region_p = &region->pub;
 	return 0;
 }
@@ -357,13 +422,6 @@ static __attribute__((noinline)) void put_checked(struct ummu_rcache *rcache)
 		reap_if_due(rcache);
 }
 
-static __attribute__((noinline)) void put_otherwise(struct ummu_rcache *rcache,
-						    struct region *region)
-{
-	put_hold(rcache, region);
-	put_checked(rcache);
-}
-
 /* P3, and then what every put does. */
 static __attribute__((noinline)) void put_last(struct ummu_rcache *rcache,
 					       struct region *region)
@@ -372,19 +430,29 @@ static __attribute__((noinline)) void put_last(struct ummu_rcache *rcache,
 	put_checked(rcache);
 }
 
+/* Not in the thread's first slot. */
+static __attribute__((noinline)) void put_near(struct ummu_rcache *rcache,
+					       struct region *region)
+{
+	struct lane *lane = &rcache->lanes[ummu_number_here(rcache)];
+
+	put_hold(rcache, region);
+	if (has_news(rcache, lane))
+		put_checked(rcache);
+}
+
 /* model: DROP */
 void ummu_rcache_put(struct ummu_rcache *rcache, struct ummu_region *pub)
 {
 	struct region *region = container_of(pub, struct region, pub);
 	struct lane *lane = &rcache->lanes[ummu_number_here(rcache)];
-	uintptr_t *slot = slot_of(lane, region);
 
-	if (unlikely(!slot)) {
-		put_otherwise(rcache, region);
+	if (unlikely(lane->slot[0] != (uintptr_t)region)) {
+		put_near(rcache, region);
 		return;
 	}
 	/* P1 to P3, as ummu_slot_put(). */
-	__atomic_store_n(slot, SLOT_FREE, __ATOMIC_RELEASE);
+	__atomic_store_n(&lane->slot[0], SLOT_FREE, __ATOMIC_RELEASE);
 	ummu_compiler_barrier();
 	if (unlikely(ummu_state(region) == REGION_RETIRED))
 		put_last(rcache, region);

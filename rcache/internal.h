@@ -164,8 +164,8 @@ struct chunk;
  * @seen:      the monitor's generation up to which events were read; written
  *             under the lock, relaxed atomic for those who compare
  * @view:      of @table; atomic
- * @page_mask, @lanes, @threads, @ops, @monitor, @ctx, @max_bytes, @max_regions, @merges,
- * @region_bytes: constant
+ * @page_bits, @lanes, @threads, @ops, @monitor, @ctx, @max_bytes, @max_regions, @merges,
+ * @region_bytes: constant; @page_bits: of an address, without those in a page
  * @lock:      all of the following, and with @settled the wait for PENDING
  *             regions
  * @registrar: number of the thread that missed last; a relaxed atomic
@@ -187,7 +187,7 @@ struct ummu_rcache {
 	_Alignas(LINE_BYTES) const uint64_t *proof;
 	uint64_t seen;
 	uint64_t view;
-	uint64_t page_mask;
+	uint64_t page_bits;
 	struct lane *lanes;
 	const uint64_t *threads;
 	bool (*covers)(void *ctx, uint64_t have, uint64_t want);

@@ -89,7 +89,7 @@ static struct ummu_rcache *rcache_new(struct ummu_monitor *monitor,
 	rcache->proof = proof_of(monitor);
 	rcache->seen = ummu_monitor_generation(monitor);
 	rcache->view = rcache->table->view;
-	rcache->page_mask = (uint64_t)sysconf(_SC_PAGESIZE) - 1;
+	rcache->page_bits = ~((uint64_t)sysconf(_SC_PAGESIZE) - 1);
 	rcache->covers = ops->covers;
 	rcache->monitor = monitor;
 	rcache->ops = *ops;

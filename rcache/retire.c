@@ -254,7 +254,7 @@ int ummu_rcache_invalidate(struct ummu_rcache *rcache, const void *addr,
 	/* First, as in every call: a child touches no lock. */
 	if (ummu_monitor_status(rcache->monitor) == -ECHILD)
 		return -ECHILD;
-	if (ummu_request_init(&request, rcache->page_mask, addr, length, 0))
+	if (ummu_request_init(&request, ~rcache->page_bits, addr, length, 0))
 		return -EINVAL;
 
 	ummu_reap(rcache);

@@ -18,7 +18,8 @@
 
 struct region;
 
-/** Words to look at: two neighbouring cache lines of 8. */
+/** Words of a cache line, and those to look at: of two neighbouring lines. */
+#define TABLE_LINE 8
 #define TABLE_PROBES 16
 
 #define TABLE_ADDRESS_BITS 48

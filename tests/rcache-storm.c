@@ -180,7 +180,7 @@ static void storm_fork(struct crowd *crowd, struct ummu_region *held)
 	struct fixture *fixture = crowd->fixture;
 	struct ummu_region *region;
 	unsigned int before;
-	int status;
+	int status = 0;
 	pid_t child = fork();
 
 	if (!child) {
