@@ -363,22 +363,16 @@ static inline bool is_plain_hit(const struct ummu_rcache *rcache,
 }
 
 /*
- * A little further than ummu_rcache_get() looks: any slot, the line of the
- * table, and the region that this thread last found by looking for what
- * contains a range.
+ * A little further than ummu_rcache_get() looks: the line of the table, and the
+ * region that this thread last found by looking for what contains a range.
  */
-static __attribute__((noinline)) int get_near(struct ummu_rcache *rcache,
-					      void *addr, size_t length,
-					      uint64_t access,
-					      struct ummu_region **region_p)
+static __attribute__((noinline)) int
+get_near(struct ummu_rcache *rcache, void *addr, size_t length, uint64_t access,
+	 struct ummu_region **region_p, uintptr_t *slot)
 {
 	struct lane *lane = &rcache->lanes[ummu_number_here(rcache)];
-	uintptr_t *slot = free_slot(lane);
-	struct region *region;
+	struct region *region = look_near(rcache, (uintptr_t)addr);
 
-	if (unlikely(!slot) || has_news(rcache, lane))
-		return get_checked(rcache, addr, length, access, region_p);
-	region = look_near(rcache, (uintptr_t)addr);
 	if (!region)
 		region = lane->recent;
 	if (!region)
@@ -392,26 +386,24 @@ static __attribute__((noinline)) int get_near(struct ummu_rcache *rcache,
 
 /*
  * What programs do most is here in full, and calls nothing on its way: the
- * thread's first slot is free, and the region begins in the page that is asked
- * for, is where its hash belongs, and was used before.
+ * region begins in the page that is asked for, is where its hash belongs, and
+ * was used before.
  */
 int ummu_rcache_get(struct ummu_rcache *rcache, void *addr, size_t length,
 		    uint64_t access, struct ummu_region **region_p)
 {
 	struct lane *lane = &rcache->lanes[ummu_number_here(rcache)];
+	uintptr_t *slot = free_slot(lane);
 	struct region *region;
 
-	if (unlikely(lane->slot[0] != SLOT_FREE) ||
-	    unlikely(__atomic_load_n(rcache->proof, __ATOMIC_ACQUIRE) !=
-		     __atomic_load_n(&rcache->seen, __ATOMIC_RELAXED)))
-		return get_near(rcache, addr, length, access, region_p);
+	if (unlikely(!slot) || has_news(rcache, lane))
+		return get_checked(rcache, addr, length, access, region_p);
 	region = look_there(rcache, (uintptr_t)addr);
 	if (unlikely(!region))
-		return get_near(rcache, addr, length, access, region_p);
-	if (unlikely(!is_plain_hit(rcache, lane, &lane->slot[0], region,
-				   (uintptr_t)addr, length, access)))
-		return get_undoing(rcache, addr, length, access, region_p,
-				   &lane->slot[0]);
+		return get_near(rcache, addr, length, access, region_p, slot);
+	if (unlikely(!is_plain_hit(rcache, lane, slot, region, (uintptr_t)addr,
+				   length, access)))
+		return get_undoing(rcache, addr, length, access, region_p, slot);
 	*region_p = &region->pub;
 	return 0;
 }
@@ -430,15 +422,12 @@ static __attribute__((noinline)) void put_last(struct ummu_rcache *rcache,
 	put_checked(rcache);
 }
 
-/* Not in the thread's first slot. */
-static __attribute__((noinline)) void put_near(struct ummu_rcache *rcache,
-					       struct region *region)
+/* In no slot of this lane, or the thread's number is not where it belongs. */
+static __attribute__((noinline)) void put_elsewhere(struct ummu_rcache *rcache,
+						    struct region *region)
 {
-	struct lane *lane = &rcache->lanes[ummu_number_here(rcache)];
-
 	put_hold(rcache, region);
-	if (has_news(rcache, lane))
-		put_checked(rcache);
+	put_checked(rcache);
 }
 
 /* model: DROP */
@@ -446,13 +435,14 @@ void ummu_rcache_put(struct ummu_rcache *rcache, struct ummu_region *pub)
 {
 	struct region *region = container_of(pub, struct region, pub);
 	struct lane *lane = &rcache->lanes[ummu_number_here(rcache)];
+	uintptr_t *slot = slot_of(lane, region);
 
-	if (unlikely(lane->slot[0] != (uintptr_t)region)) {
-		put_near(rcache, region);
+	if (unlikely(!slot)) {
+		put_elsewhere(rcache, region);
 		return;
 	}
 	/* P1 to P3, as ummu_slot_put(). */
-	__atomic_store_n(&lane->slot[0], SLOT_FREE, __ATOMIC_RELEASE);
+	__atomic_store_n(slot, SLOT_FREE, __ATOMIC_RELEASE);
 	ummu_compiler_barrier();
 	if (unlikely(ummu_state(region) == REGION_RETIRED))
 		put_last(rcache, region);

@@ -181,7 +181,8 @@ struct chunk;
  * @waiters:   who wait for @settled
  * @passes:    how often slots were counted
  * @free:      regions to use
- * @chunks:    their memory, the latest first; one atomic store links it
+ * @chunks, @chunk_bytes: their memory, the latest first, and how much; one
+ *             atomic store links it
  */
 struct ummu_rcache {
 	_Alignas(LINE_BYTES) const uint64_t *proof;
@@ -213,6 +214,7 @@ struct ummu_rcache {
 	uint64_t passes;
 	struct region *free;
 	struct chunk *chunks;
+	size_t chunk_bytes;
 	struct counters counters;
 };
 

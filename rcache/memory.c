@@ -10,6 +10,7 @@
 
 #define LEAST_CHUNK ((size_t)16 << 10)
 #define LARGE_CHUNK ((size_t)2 << 20) /* a huge page */
+#define PAGE ((uintptr_t)4096)
 
 /**
  * struct chunk - memory for some regions
@@ -33,13 +34,24 @@ static struct region *region_of(const struct ummu_rcache *rcache,
 	return (struct region *)(chunk->regions + i * rcache->region_bytes);
 }
 
-/* Twice as large as the one before, up to a huge page.  No lock held. */
+/* Of many regions one is read at random: spare the address translation. */
+static void ask_for_huge_pages(struct chunk *chunk)
+{
+	uintptr_t start = ((uintptr_t)chunk + PAGE - 1) & ~(PAGE - 1);
+	uintptr_t end = ((uintptr_t)chunk + chunk->bytes) & ~(PAGE - 1);
+
+	madvise((void *)start, end - start, MADV_HUGEPAGE);
+}
+
+/* An eighth of what there is, so that little is unused.  No lock held. */
 static struct chunk *chunk_new(const struct ummu_rcache *rcache, size_t before)
 {
-	size_t bytes = before ? 2 * before : LEAST_CHUNK;
 	size_t least = sizeof(struct chunk) + rcache->region_bytes;
+	size_t bytes = before / 8 / LINE_BYTES * LINE_BYTES;
 	struct chunk *chunk;
 
+	if (bytes < LEAST_CHUNK)
+		bytes = LEAST_CHUNK;
 	if (bytes > LARGE_CHUNK)
 		bytes = LARGE_CHUNK;
 	if (least > bytes) {
@@ -47,13 +59,12 @@ static struct chunk *chunk_new(const struct ummu_rcache *rcache, size_t before)
 			return NULL;
 		bytes = (least + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
 	}
-	chunk = aligned_alloc(bytes == LARGE_CHUNK ? LARGE_CHUNK : LINE_BYTES,
-			      bytes);
+	chunk = aligned_alloc(LINE_BYTES, bytes);
 	if (!chunk)
 		return NULL;
-	/* One region of many is read at random. */
+	chunk->bytes = bytes;
 	if (bytes == LARGE_CHUNK)
-		madvise(chunk, bytes, MADV_HUGEPAGE);
+		ask_for_huge_pages(chunk);
 	memset(chunk, 0, bytes);
 	chunk->bytes = bytes;
 	chunk->count = (bytes - sizeof(*chunk)) / rcache->region_bytes;
@@ -94,6 +105,7 @@ static struct region *take_and_begin(struct ummu_rcache *rcache,
 	region = take(rcache);
 	if (!region && *more) {
 		(*more)->older = rcache->chunks;
+		rcache->chunk_bytes += (*more)->bytes;
 		/* Release: whole before a fork can find it. */
 		__atomic_store_n(&rcache->chunks, *more, __ATOMIC_RELEASE);
 		*more = NULL;
@@ -101,7 +113,7 @@ static struct region *take_and_begin(struct ummu_rcache *rcache,
 	}
 	if (region)
 		begin(region);
-	*bytes = rcache->chunks ? rcache->chunks->bytes : 0;
+	*bytes = rcache->chunk_bytes;
 	ummu_unlock(rcache);
 	return region;
 }

@@ -8,8 +8,7 @@
 #include "internal.h"
 #include "table.h"
 
-/* Worth a huge page, or worth giving back. */
-#define LARGE ((size_t)2 << 20)
+#define LARGE ((size_t)2 << 20) /* worth a huge page */
 #define PAGE ((size_t)4096)
 
 /* Words ahead of the one that is moved, whose region is fetched meanwhile. */
@@ -57,11 +56,8 @@ void ummu_table_free(struct table *table)
 
 void ummu_table_forsake(struct table *table)
 {
-	size_t bytes = table->size * sizeof(uint64_t);
-
 	/* A reader that is late sees zeros, and so nothing. */
-	if (bytes >= LARGE)
-		madvise(writable(table), bytes, MADV_DONTNEED);
+	madvise(writable(table), table->size * sizeof(uint64_t), MADV_DONTNEED);
 }
 
 void ummu_table_insert(struct table *table, struct region *region)
