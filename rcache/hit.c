@@ -137,19 +137,13 @@ static inline struct region *look_near(const struct ummu_rcache *rcache,
 {
 	uint64_t view = __atomic_load_n(&rcache->view, __ATOMIC_ACQUIRE);
 	uint64_t hash = ummu_table_hash(addr & rcache->page_bits);
-	const uint64_t *words = ummu_table_words(view);
-	size_t index = ummu_table_index(view, hash);
+	const uint64_t *line = &ummu_table_words(
+		view)[ummu_table_index(view, hash) & ~(size_t)(TABLE_LINE - 1)];
 
-	for (size_t i = 0; i < TABLE_LINE; i++) {
-		struct region *region =
-			ummu_table_match(__atomic_load_n(&words[index ^ i],
-							 __ATOMIC_ACQUIRE),
-					 hash);
-
-		if (region)
-			return region;
-	}
-	return NULL;
+	return ummu_table_match(__atomic_load_n(&line[ummu_table_guess(line,
+								       hash)],
+						__ATOMIC_ACQUIRE),
+				hash);
 }
 
 /*

@@ -10,7 +10,6 @@
 
 #define LEAST_CHUNK ((size_t)16 << 10)
 #define LARGE_CHUNK ((size_t)2 << 20) /* a huge page */
-#define PAGE ((uintptr_t)4096)
 
 /**
  * struct chunk - memory for some regions
@@ -34,15 +33,6 @@ static struct region *region_of(const struct ummu_rcache *rcache,
 	return (struct region *)(chunk->regions + i * rcache->region_bytes);
 }
 
-/* Of many regions one is read at random: spare the address translation. */
-static void ask_for_huge_pages(struct chunk *chunk)
-{
-	uintptr_t start = ((uintptr_t)chunk + PAGE - 1) & ~(PAGE - 1);
-	uintptr_t end = ((uintptr_t)chunk + chunk->bytes) & ~(PAGE - 1);
-
-	madvise((void *)start, end - start, MADV_HUGEPAGE);
-}
-
 /* An eighth of what there is, so that little is unused.  No lock held. */
 static struct chunk *chunk_new(const struct ummu_rcache *rcache, size_t before)
 {
@@ -59,12 +49,13 @@ static struct chunk *chunk_new(const struct ummu_rcache *rcache, size_t before)
 			return NULL;
 		bytes = (least + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
 	}
-	chunk = aligned_alloc(LINE_BYTES, bytes);
+	chunk = aligned_alloc(bytes == LARGE_CHUNK ? LARGE_CHUNK : LINE_BYTES,
+			      bytes);
 	if (!chunk)
 		return NULL;
-	chunk->bytes = bytes;
+	/* Of many regions one is read: spare the address translation. */
 	if (bytes == LARGE_CHUNK)
-		ask_for_huge_pages(chunk);
+		madvise(chunk, bytes, MADV_HUGEPAGE);
 	memset(chunk, 0, bytes);
 	chunk->bytes = bytes;
 	chunk->count = (bytes - sizeof(*chunk)) / rcache->region_bytes;

@@ -16,6 +16,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* ThreadSanitizer does not see that a vector of words is only a hint. */
+#if defined(__SANITIZE_THREAD__)
+#define UMMU_TABLE_PLAIN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UMMU_TABLE_PLAIN 1
+#endif
+#endif
+#ifndef UMMU_TABLE_PLAIN
+#define UMMU_TABLE_PLAIN 0
+#endif
+
+#if defined(__SSE2__) && !UMMU_TABLE_PLAIN
+#include <emmintrin.h>
+#endif
+
 struct region;
 
 /** Words of a cache line, and those to look at: of two neighbouring lines. */
@@ -61,10 +77,15 @@ static inline bool ummu_table_crowded(const struct table *table)
 	return table->count > table->size / 2;
 }
 
-/* Fibonacci hashing: 2^64 over the golden ratio. */
+/*
+ * Fibonacci hashing, folded.  Programs have their buffers at even distances, and
+ * the product alone would put many such on few lines.
+ */
 static inline uint64_t ummu_table_hash(uint64_t start)
 {
-	return start * 0x9e3779b97f4a7c15ULL;
+	uint64_t hash = (start >> 12) * 0x9e3779b97f4a7c15ULL;
+
+	return hash ^ hash << 32;
 }
 
 /** The words of a view. */
@@ -89,6 +110,42 @@ static inline struct region *ummu_table_match(uint64_t word, uint64_t hash)
 	if ((word ^ hash << 24) >> TABLE_ADDRESS_BITS)
 		return NULL;
 	return (struct region *)(uintptr_t)(word << 16 >> 16);
+}
+
+/**
+ * ummu_table_guess - which word of a line may be the one, if any is
+ *
+ * Without a branch where the processor can compare a whole line: which word it
+ * is cannot be foretold, and a wrong guess costs as much as a cache miss.  What
+ * it reads is only a hint: load the word, and match it.
+ */
+static inline size_t ummu_table_guess(const uint64_t *line, uint64_t hash)
+{
+#if defined(__SSE2__) && !UMMU_TABLE_PLAIN
+	const __m128i *quarter = (const __m128i *)line;
+	__m128i tag = _mm_set1_epi16((short)(hash << 24 >> TABLE_ADDRESS_BITS));
+	/* Of each word's four parts the last is the tag. */
+	unsigned int first = (unsigned int)_mm_movemask_epi8(
+		_mm_packs_epi16(_mm_cmpeq_epi16(_mm_load_si128(&quarter[0]),
+						tag),
+				_mm_cmpeq_epi16(_mm_load_si128(&quarter[1]),
+						tag)));
+	unsigned int second = (unsigned int)_mm_movemask_epi8(
+		_mm_packs_epi16(_mm_cmpeq_epi16(_mm_load_si128(&quarter[2]),
+						tag),
+				_mm_cmpeq_epi16(_mm_load_si128(&quarter[3]),
+						tag)));
+	unsigned int found = (first & 0x8888) | (second & 0x8888) << 16;
+
+	/* Bit 31 so that there is one: word 7, which then does not match. */
+	return (size_t)__builtin_ctz(found | 1U << 31) / 4;
+#else
+	for (size_t i = 0; i < TABLE_LINE; i++)
+		if (ummu_table_match(__atomic_load_n(&line[i], __ATOMIC_RELAXED),
+				     hash))
+			return i;
+	return 0;
+#endif
 }
 
 #endif
