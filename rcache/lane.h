@@ -87,9 +87,9 @@ static inline size_t ummu_thread_index(uintptr_t thread)
 /** The number in a word, if it is that thread's; or 0. */
 static inline unsigned int ummu_thread_match(uint64_t word, uintptr_t thread)
 {
-	return word >> THREAD_SHIFT == thread ?
-		       (unsigned int)(word & (LANE_COUNT - 1)) :
-		       0;
+	if (__builtin_expect(word >> THREAD_SHIFT != thread, 0))
+		return 0;
+	return (unsigned int)(word & (LANE_COUNT - 1));
 }
 
 /** ummu_threads_prepare - make the table; 0 or -errno. */
