@@ -217,18 +217,23 @@ static void renew_segment_raw(struct buffer *buffer)
 	attach(buffer, buffer->addr);
 }
 
+/* There, unless another thread was quicker. */
+static void map_again(struct buffer *buffer)
+{
+	buffer->addr = map(buffer->addr, buffer->length,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
 static void renew_unmapped(struct buffer *buffer)
 {
 	must(!munmap(buffer->addr, buffer->length), "munmap");
-	map(buffer->addr, buffer->length,
-	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1);
+	map_again(buffer);
 }
 
 static void renew_unmapped_raw(struct buffer *buffer)
 {
 	must(!syscall(SYS_munmap, buffer->addr, buffer->length), "munmap");
-	map(buffer->addr, buffer->length,
-	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1);
+	map_again(buffer);
 }
 
 static void renew_mapped_over_raw(struct buffer *buffer)
