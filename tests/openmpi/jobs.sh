@@ -52,13 +52,18 @@ job() # NAME ARGUMENT...
 	return 1
 }
 
-# Options of mpirun by the name of the arm.
-arm() # patcher|kmod|uffd
+# Options of mpirun by the name of the arm; both: with libfabric's drop-in too.
+arm() # patcher|kmod|uffd|both
 {
 	arm=()
 	[ "$1" = patcher ] && return
-	arm=(--mca mca_base_component_path "$drop_in:SYSTEM_DEFAULT"
-		-x "UMMU_MONITOR=$1")
+	arm=(--mca mca_base_component_path "$drop_in:SYSTEM_DEFAULT")
+	if [ "$1" = both ]; then
+		arm+=(-x UMMU_MONITOR=kmod
+			-x "FI_PROVIDER_PATH=$build/integrations/libfabric")
+	else
+		arm+=(-x "UMMU_MONITOR=$1")
+	fi
 }
 
 # What Open MPI's cache did, both processes together: "HITS MISSES".

@@ -7,7 +7,8 @@
 #
 # In a virtual machine, under scripts/vm/soft-roce.  grdma: the ways one by one,
 # through Open MPI's own cache; threads: several at once.  ucx, mtl: through the
-# caches of UCX and libfabric, which the drop-in leaves to memory/patcher.
+# caches of UCX and libfabric, which the drop-in leaves to memory/patcher, and
+# libfabric's drop-in does not.
 # Prints a table of wrong messages, and fails where one was let through that
 # should have been seen, or where the test itself sees nothing.
 set -u
@@ -92,14 +93,18 @@ judge_all() # ARM...
 }
 
 # Those that know nothing of the drop-in: told by the hooks as before, and by
-# nobody else.
+# nobody else, unless libfabric has its own.
 judge_hooked() # ARM...
 {
 	local name hooks stays
 	while IFS=$'\t' read -r name hooks _ stays _; do
 		for arm_name; do
-			[ "$arm_name$hooks" = kmod0 ] || judge "$arm_name" \
-				"$name" $((hooks | stays)) \
+			case $arm_name in
+			patcher) sees=$((hooks | stays)) ;;
+			kmod) [ "$hooks" = 1 ] || continue ;&
+			both) sees=1 ;;
+			esac
+			judge "$arm_name" "$name" "$sees" \
 				"$(wrong "$arm_name" "$name")"
 		done
 	done < <(rows "$1")
@@ -149,14 +154,14 @@ threads)
 	judge_told uffd
 	;;
 ucx | mtl)
-	over=("${over_ucx[@]}")
-	[ "$2" = ucx ] || over=("${over_mtl[@]}")
-	for name in patcher kmod; do
+	over=("${over_ucx[@]}") arms=(patcher kmod)
+	[ "$2" = ucx ] || over=("${over_mtl[@]}") arms=(patcher kmod both)
+	for name in "${arms[@]}"; do
 		arm "$name"
 		job "$name" "${over[@]}" "${arm[@]}" "$program"
 	done
-	print_table patcher kmod
-	judge_hooked patcher kmod
+	print_table "${arms[@]}"
+	judge_hooked "${arms[@]}"
 	;;
 *)
 	exit 2
