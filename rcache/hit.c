@@ -263,6 +263,15 @@ static void reap_if_due(struct ummu_rcache *rcache)
 		ummu_reap(rcache);
 }
 
+/* The monitor has failed: no get is to be served without asking it. */
+static void ask_always(struct ummu_rcache *rcache)
+{
+	static const uint64_t look_closer;
+
+	/* Relaxed: what it says of ranges watched before is still true. */
+	__atomic_store_n(&rcache->proof, &look_closer, __ATOMIC_RELAXED);
+}
+
 /* Where get() and get_undoing() end that are no plain hit. */
 static __attribute__((noinline)) int get_checked(struct ummu_rcache *rcache,
 						 void *addr, size_t length,
@@ -280,8 +289,10 @@ static __attribute__((noinline)) int get_checked(struct ummu_rcache *rcache,
 	 */
 	error = ummu_monitor_status(rcache->monitor);
 	if (unlikely(error)) {
-		if (error != -ECHILD)
+		if (error != -ECHILD) {
+			ask_always(rcache);
 			ummu_reap(rcache);
+		}
 		return error;
 	}
 	error = ummu_request_init(&request, ~rcache->page_bits, addr, length,
@@ -295,6 +306,8 @@ static __attribute__((noinline)) int get_checked(struct ummu_rcache *rcache,
 		reap_if_due(rcache);
 	} else {
 		error = ummu_get_slowly(rcache, &request, unsettled, &region);
+		if (error == -EBADF)
+			ask_always(rcache);
 		if (error)
 			return error;
 	}
@@ -322,7 +335,9 @@ static inline bool is_patient(struct lane *lane, uint64_t word)
 
 static inline bool has_news(const struct ummu_rcache *rcache, struct lane *lane)
 {
-	uint64_t word = __atomic_load_n(rcache->proof, __ATOMIC_ACQUIRE);
+	uint64_t word = __atomic_load_n(__atomic_load_n(&rcache->proof,
+							__ATOMIC_RELAXED),
+					__ATOMIC_ACQUIRE);
 
 	return unlikely(word !=
 			__atomic_load_n(&rcache->seen, __ATOMIC_RELAXED)) &&

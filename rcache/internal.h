@@ -160,7 +160,9 @@ struct chunk;
 
 /**
  * struct ummu_rcache - a cache
- * @proof:     holds @seen while the monitor has no news beyond doubt; constant
+ * @proof:     holds @seen while the monitor has no news beyond doubt; atomic, as
+ *             it is a word that is always 0 once the monitor is known to have
+ *             failed: then every get asks for its status
  * @seen:      the monitor's generation up to which events were read; written
  *             under the lock, relaxed atomic for those who compare
  * @view:      of @table; atomic
