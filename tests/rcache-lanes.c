@@ -270,6 +270,22 @@ static void many_regions(void **state)
 	assert_int_equal(ummu_rcache_flush(fixture->rcache, true), count);
 }
 
+/* What is known stays true, but once a miss has found out, no get is served. */
+static void failed_monitor_serves_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	struct ummu_region *region;
+
+	fixture_put(fixture, hit(fixture, 0));
+	fixture->fake->failed = true;
+	fixture_touch(fixture, 0, 1);
+	assert_int_equal(fixture_try(fixture, 9, 1, &region), -EBADF);
+	assert_int_equal(fixture_try(fixture, 0, 1, &region), -EBADF);
+	assert_int_equal(fixture_try(fixture, 0, 1, &region), -EBADF);
+	fixture->fake->failed = false;
+	assert_int_equal(ummu_rcache_flush(fixture->rcache, true), 1);
+}
+
 #define ONE_LOAD(test)                                                \
 	cmocka_unit_test_setup_teardown(test, fixture_setup_one_load, \
 					fixture_teardown)
@@ -287,6 +303,7 @@ int main(void)
 		ONE_LOAD(more_threads_than_lanes),
 		ONE_LOAD(within_others),
 		ONE_LOAD(many_regions),
+		ONE_LOAD(failed_monitor_serves_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
