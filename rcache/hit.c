@@ -300,6 +300,11 @@ static __attribute__((noinline)) int get_checked(struct ummu_rcache *rcache,
 	if (error)
 		return error;
 
+	/*
+	 * First what has gone: a lookup would find it, take it for used, and
+	 * then retiring it would cost a barrier.
+	 */
+	reap_if_due(rcache);
 	region = ummu_lookup(rcache, &request, &unsettled);
 	if (likely(region != NULL)) {
 		count_hit(rcache);

@@ -169,8 +169,9 @@ bool ummu_lane_leaves_it(struct ummu_rcache *rcache)
 		    (unsigned int)(lane - rcache->lanes))
 		lane->burst = 0;
 	lane->reaped_at = hits;
-	if (++lane->burst == BURST) {
-		lane->burst = 0;
+	if (++lane->burst >= BURST) {
+		/* The next one again, unless it is calm by then. */
+		lane->burst = BURST - 1;
 		lane->patience = PATIENCE;
 	}
 	return false;
