@@ -8,8 +8,9 @@
 #include <stdint.h>
 
 #define BENCH_PAGE ((size_t)4096)
-#define BENCH_STRIDE ((size_t)8192) /* from one region to the next */
-#define BENCH_LENGTH ((size_t)64)   /* of a request */
+#define BENCH_STRIDE ((size_t)8192)  /* from one region to the next */
+#define BENCH_LENGTH ((size_t)64)    /* of a request */
+#define BENCH_GAP ((size_t)64 << 10) /* around all of them */
 #define BENCH_THREADS 2
 
 /**
@@ -75,6 +76,10 @@ void row_begin(const char *name, const char *subject, unsigned int threads,
 	       size_t regions);
 void row_value(double value);
 void row_end(void);
+
+/** reserve, give_back - memory for regions at that stride. */
+char *reserve(size_t regions);
+void give_back(char *base, size_t regions);
 
 void rows_hits(size_t regions);
 void rows_cycle(void);

@@ -95,15 +95,24 @@ static void run_hot(struct work *work, unsigned int ops)
 				   work->base + work->at * BENCH_STRIDE);
 }
 
-static char *reserve(size_t regions)
+/*
+ * Never touched, and nothing adjoins it: a page that a cycle maps next to a
+ * region would be registered together with it, and take it along when it goes.
+ */
+char *reserve(size_t regions)
 {
-	/* Never touched. */
-	char *base = mmap(NULL, regions * BENCH_STRIDE, PROT_READ | PROT_WRITE,
+	char *base = mmap(NULL, regions * BENCH_STRIDE + 2 * BENCH_GAP,
+			  PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (base == MAP_FAILED)
 		abort();
-	return base;
+	return base + BENCH_GAP;
+}
+
+void give_back(char *base, size_t regions)
+{
+	munmap(base - BENCH_GAP, regions * BENCH_STRIDE + 2 * BENCH_GAP);
 }
 
 /* Register them all, and use each once. */
@@ -216,7 +225,7 @@ void rows_hits(size_t regions)
 	}
 	if (own)
 		subject_page.close(own);
-	munmap(base, regions * BENCH_STRIDE);
+	give_back(base, regions);
 	free(order);
 }
 
@@ -275,7 +284,7 @@ void rows_cycle(void)
 		}
 		for (unsigned int i = 0; i < count; i += 2)
 			series[i].subject->close(series[i].caches[0]);
-		munmap(base, (regions + 1) * BENCH_STRIDE);
+		give_back(base, regions + 1);
 	}
 }
 
@@ -368,5 +377,5 @@ void rows_probe(void)
 		row_end();
 	}
 	subject_uffd.close(cache);
-	munmap(base, BENCH_STRIDE);
+	give_back(base, 1);
 }

@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include <ummunotify/rcache.h>
 
@@ -82,10 +81,7 @@ static void beside_turns(const struct subject *subject)
 
 	if (!cache)
 		return;
-	base = mmap(NULL, 1000 * BENCH_STRIDE, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (base == MAP_FAILED)
-		abort();
+	base = reserve(1000);
 	for (int i = 0; i < 2000; i++)
 		subject->hit(cache, base + i % 1000 * BENCH_STRIDE);
 	for (int i = 0; i < SAMPLES; i++) {
@@ -99,7 +95,7 @@ static void beside_turns(const struct subject *subject)
 	print("storm-control-turns", subject->name, plain_turns);
 	print("storm-turns", subject->name, turns);
 	subject->close(cache);
-	munmap(base, 1000 * BENCH_STRIDE);
+	give_back(base, 1000);
 }
 
 /* One unmap of all but the first, and the next call of the cache. */
@@ -129,11 +125,7 @@ static void beside_mass(void)
 	double alone[SAMPLES], beside[SAMPLES], each[SAMPLES];
 	const struct subject *subject = &subject_page;
 
-	mass_base = mmap(NULL, (MASS + 1) * BENCH_STRIDE,
-			 PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (mass_base == MAP_FAILED)
-		abort();
+	mass_base = reserve(MASS + 1);
 	for (int i = 0; i < SAMPLES; i++) {
 		void *cache = subject->open(MASS + 1);
 		struct storm storm = { .turn = once, .cache = cache };
@@ -166,7 +158,7 @@ static void beside_mass(void)
 	print("mass-alone", subject->name, alone);
 	print("mass-beside", subject->name, beside);
 	print("mass-each", subject->name, each);
-	munmap(mass_base, (MASS + 1) * BENCH_STRIDE);
+	give_back(mass_base, MASS + 1);
 }
 
 void rows_storm(void)
