@@ -268,11 +268,6 @@ formatted()
 	tracked '*.c' '*.h' | xargs clang-format --dry-run -Werror
 }
 
-check_instructions()
-{
-	run bench/instructions bench/cache/instructions "$work/gcc"
-}
-
 check_tree()
 {
 	run tree/licences licences_named
@@ -340,8 +335,6 @@ stage 'manual pages: mandoc -Tlint'
 check_manual
 stage 'libraries: exports and dependencies'
 check_libraries
-stage 'instructions of a hit: callgrind'
-check_instructions
 stage 'installed: examples through pkg-config, shared and static'
 check_install
 stage 'kernel: the module in virtual machines'

@@ -209,8 +209,7 @@ static int fake_read(struct ummu_monitor *monitor, struct ummu_event *events,
 
 static void fake_caps(const struct ummu_monitor *monitor, struct ummu_caps *caps)
 {
-	if (fake_of(monitor)->exact)
-		caps->flags = UMMU_CAPS_EXACT;
+	(void)monitor;
 	caps->claims[UMMU_OP_MUNMAP] = UMMU_CLAIM_CAUGHT;
 }
 
