@@ -23,6 +23,8 @@
 
 #include <ummunotify/pin-cuda.h>
 
+#include "pages.h"
+
 #define LENGTH ((size_t)1024 * 1024)
 #define ROUNDS 50
 
@@ -48,17 +50,6 @@ struct fixture {
 	uint64_t inbox; /* the device's */
 };
 
-static void *map(void *where)
-{
-	void *addr = mmap(where, LENGTH, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS |
-				  (where ? MAP_FIXED_NOREPLACE : 0),
-			  -1, 0);
-
-	assert_ptr_not_equal(addr, MAP_FAILED);
-	return addr;
-}
-
 static int open_fixture(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
@@ -70,8 +61,8 @@ static int open_fixture(void **state)
 	assert_int_equal(ummu_rcache_create(f->monitor, &ummu_pin_cuda_ops,
 					    f->pin, NULL, &f->cache),
 			 0);
-	f->buffer = map(NULL);
-	f->seen = map(NULL);
+	f->buffer = pages_map(NULL, LENGTH);
+	f->seen = pages_map(NULL, LENGTH);
 	assert_int_equal(driver.retain(&context, 0), 0);
 	assert_int_equal(driver.push(context), 0);
 	assert_int_equal(driver.alloc(&f->inbox, LENGTH), 0);
@@ -142,7 +133,7 @@ static void remapped_memory_is_registered_anew(void **state)
 		assert_true(all(f->seen, (unsigned char)i));
 		ummu_rcache_put(f->cache, region);
 		munmap(f->buffer, LENGTH);
-		f->buffer = map(f->buffer);
+		f->buffer = pages_map(f->buffer, LENGTH);
 	}
 	assert_int_equal(ummu_rcache_stats(f->cache, &stats), 0);
 	assert_int_equal(stats.registrations, ROUNDS);
@@ -175,7 +166,7 @@ static void old_region_reads_old_pages(void **state)
 	memset(f->buffer, 1, LENGTH);
 	region = get(f);
 	munmap(f->buffer, LENGTH);
-	f->buffer = map(f->buffer);
+	f->buffer = pages_map(f->buffer, LENGTH);
 	memset(f->buffer, 2, LENGTH);
 	assert_false(ummu_region_valid(region));
 	device_reads(f, region);

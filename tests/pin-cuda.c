@@ -24,6 +24,7 @@
 
 #include <ummunotify/pin-cuda.h>
 
+#include "pages.h"
 #include "standin/cuda.h"
 
 #define PAGES 32
@@ -44,17 +45,6 @@ struct fixture {
 	unsigned int registered;
 };
 
-static char *map(void *where, size_t pages)
-{
-	char *addr = mmap(where, pages * page, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS |
-				  (where ? MAP_FIXED_NOREPLACE : 0),
-			  -1, 0);
-
-	assert_ptr_not_equal(addr, MAP_FAILED);
-	return addr;
-}
-
 static int open_fixture(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
@@ -70,7 +60,7 @@ static int open_fixture(void **state)
 						    &f->caches[i]),
 				 0);
 	}
-	f->memory = map(NULL, PAGES);
+	f->memory = pages_map(NULL, PAGES * page);
 	f->registered = count().registered;
 	*state = f;
 	return 0;
@@ -147,7 +137,7 @@ static void remapped_memory_is_registered_anew(void **state)
 		ummu_rcache_put(f->caches[0], get(f, 0, 0, 8));
 		assert_int_equal(made(f), i);
 		munmap(f->memory, PAGES * page);
-		f->memory = map(f->memory, PAGES);
+		f->memory = pages_map(f->memory, PAGES * page);
 	}
 }
 
@@ -191,7 +181,7 @@ static void old_pages_are_not_shared(void **state)
 	struct ummu_region *none = NULL;
 
 	munmap(f->memory, PAGES * page);
-	f->memory = map(f->memory, PAGES);
+	f->memory = pages_map(f->memory, PAGES * page);
 	assert_false(ummu_region_valid(first));
 	assert_false(ummu_region_valid(second));
 	assert_int_equal(try(f, 0, 0, 8, 0, &none), -ENOBUFS);

@@ -19,6 +19,8 @@
 
 #include <ummunotify/pin-mlock.h>
 
+#include "pages.h"
+
 #define PAGES 32
 #define NOBODY 65534
 
@@ -31,17 +33,6 @@ struct fixture {
 	char *memory;
 };
 
-static char *map(void *where, size_t pages)
-{
-	char *addr = mmap(where, pages * page, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS |
-				  (where ? MAP_FIXED_NOREPLACE : 0),
-			  -1, 0);
-
-	assert_ptr_not_equal(addr, MAP_FAILED);
-	return addr;
-}
-
 static void open_fixture(struct fixture *f, const char *backend)
 {
 	struct ummu_monitor_opts opts = { sizeof(opts), backend };
@@ -51,7 +42,7 @@ static void open_fixture(struct fixture *f, const char *backend)
 	assert_int_equal(ummu_rcache_create(f->monitor, &ummu_pin_mlock_ops,
 					    f->pin, NULL, &f->cache),
 			 0);
-	f->memory = map(NULL, PAGES);
+	f->memory = pages_map(NULL, PAGES * page);
 }
 
 static void close_fixture(struct fixture *f)
@@ -200,7 +191,7 @@ static void leaves_new_memory_alone(void **state)
 	ummu_rcache_put(f.cache, get(&f, 0, 8));
 	munmap(f.memory, PAGES * page);
 	assert_int_equal(locked_pages(), 0);
-	f.memory = map(f.memory, PAGES);
+	f.memory = pages_map(f.memory, PAGES * page);
 	assert_int_equal(mlock(f.memory, 8 * page), 0);
 	assert_int_equal(ummu_rcache_flush(f.cache, false), 1);
 	assert_int_equal(locked_pages(), 8);

@@ -25,6 +25,7 @@
 #include <ummunotify/pin-uring.h>
 #include <ummunotify/pin-verbs.h>
 
+#include "tests/pages.h"
 #include "tests/standin/cuda.h"
 #include "tools/rdma/link.h"
 
@@ -42,17 +43,6 @@ static struct ummu_pin_cuda *cuda;
 static unsigned char *buffer, *inbox;
 static struct ibv_mr *window;
 static int file;
-
-static void *map(void *where)
-{
-	void *addr = mmap(where, LENGTH, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS |
-				  (where ? MAP_FIXED_NOREPLACE : 0),
-			  -1, 0);
-
-	assert_ptr_not_equal(addr, MAP_FAILED);
-	return addr;
-}
 
 static void open_cache(int which, const struct ummu_rcache_ops *ops, void *ctx)
 {
@@ -79,8 +69,8 @@ static int open_all(void **state)
 	open_cache(CUDA, &ummu_pin_cuda_ops, cuda);
 	file = memfd_create("pin-both", MFD_CLOEXEC);
 	assert_true(file >= 0);
-	buffer = map(NULL);
-	inbox = map(NULL);
+	buffer = pages_map(NULL, LENGTH);
+	inbox = pages_map(NULL, LENGTH);
 	window = ibv_reg_mr(adapter.domain, inbox, LENGTH,
 			    IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 	assert_non_null(window);
@@ -192,7 +182,7 @@ static void all_are_told(void **state)
 			assert_int_equal(registrations_of(which), i);
 		put_all(regions);
 		munmap(buffer, LENGTH);
-		map(buffer);
+		pages_map(buffer, LENGTH);
 	}
 }
 
@@ -206,7 +196,7 @@ static void old_regions_read_old_pages(void **state)
 	memset(buffer, 1, LENGTH);
 	get_all(regions);
 	munmap(buffer, LENGTH);
-	map(buffer);
+	pages_map(buffer, LENGTH);
 	memset(buffer, 2, LENGTH);
 	for (which = 0; which < CACHES; which++)
 		assert_false(ummu_region_valid(regions[which]));

@@ -24,6 +24,7 @@
 
 #include <ummunotify/pin-verbs.h>
 
+#include "tests/pages.h"
 #include "tools/rdma/link.h"
 
 #define LENGTH ((size_t)64 * 1024)
@@ -44,17 +45,6 @@ struct fixture {
 	unsigned char *buffer;
 	long pinned;
 };
-
-static void *map(void *where)
-{
-	void *addr = mmap(where, LENGTH, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS |
-				  (where ? MAP_FIXED_NOREPLACE : 0),
-			  -1, 0);
-
-	assert_ptr_not_equal(addr, MAP_FAILED);
-	return addr;
-}
 
 /* Pages that this process has pinned for long, in KiB. */
 static long pinned_kib(void)
@@ -87,11 +77,11 @@ static int open_fixture(void **state)
 	assert_int_equal(ummu_rcache_create(f->monitor, &ummu_pin_verbs_ops,
 					    f->link.domain, NULL, &f->cache),
 			 0);
-	f->inbox = map(NULL);
+	f->inbox = pages_map(NULL, LENGTH);
 	f->window = ibv_reg_mr(f->link.domain, f->inbox, LENGTH,
 			       IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 	assert_non_null(f->window);
-	f->buffer = map(NULL);
+	f->buffer = pages_map(NULL, LENGTH);
 	/* Or else a pin for reading may find the zero page, which then goes. */
 	memset(f->buffer, 1, LENGTH);
 	f->pinned = pinned_kib();
@@ -183,7 +173,7 @@ static void remapped_memory_is_registered_anew(void **state)
 		assert_adapter_reads(f, region, i);
 		ummu_rcache_put(f->cache, region);
 		munmap(f->buffer, LENGTH);
-		f->buffer = map(f->buffer);
+		f->buffer = pages_map(f->buffer, LENGTH);
 	}
 	assert_int_equal(stats_of(f).registrations, 100);
 	assert_int_equal(stats_of(f).hits, 100);
@@ -198,7 +188,7 @@ static void old_region_reads_old_pages(void **state)
 	memset(f->buffer, 1, LENGTH);
 	region = get(f, f->buffer, 0);
 	munmap(f->buffer, LENGTH);
-	f->buffer = map(f->buffer);
+	f->buffer = pages_map(f->buffer, LENGTH);
 	memset(f->buffer, 2, LENGTH);
 	assert_false(ummu_region_valid(region));
 	assert_adapter_reads(f, region, 1);
@@ -305,7 +295,7 @@ static void eviction_makes_room(void **state)
 	struct fixture *f = *state;
 	struct rlimit before, limit;
 	struct ummu_region *region, *none;
-	void *other = map(NULL);
+	void *other = pages_map(NULL, LENGTH);
 
 	assert_int_equal(getrlimit(RLIMIT_MEMLOCK, &before), 0);
 	limit = before;

@@ -28,6 +28,7 @@
 #include "integrations/openmpi/abi.h"
 #include "opal/runtime/opal_params.h"
 #include "opal/threads/threads.h"
+#include "tests/pages.h"
 
 #define LENGTH ((size_t)64 * 1024)
 
@@ -67,12 +68,8 @@ static uint64_t stamp_of(const void *addr)
 
 static void *map(void *where)
 {
-	void *addr = mmap(where, LENGTH, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS |
-				  (where ? MAP_FIXED_NOREPLACE : 0),
-			  -1, 0);
+	void *addr = pages_map(where, LENGTH);
 
-	assert_ptr_not_equal(addr, MAP_FAILED);
 	memset(addr, 1, LENGTH);
 	stamp(addr);
 	return addr;
