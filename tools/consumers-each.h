@@ -32,4 +32,14 @@ extern const struct ummu_consumer_kind ummu_consumer_ucx;
 bool ummu_consumer_file(const char *folder, const char *file, char *path,
 			size_t size);
 
+/**
+ * ummu_consumer_search - is the drop-in in one of these folders?
+ * @folders:  with colons between
+ * @mark:     what a folder may begin with that is not of its name, or 0
+ * @file:     of the drop-in
+ * @consumer: its @drop_in is set
+ */
+bool ummu_consumer_search(const char *folders, char mark, const char *file,
+			  struct ummu_consumer *consumer);
+
 #endif

@@ -39,20 +39,6 @@ static void fabric_version(void *library, char *text, size_t size)
 			 version() & 0xffff);
 }
 
-static bool is_in_fabric_path(const char *path, struct ummu_consumer *consumer)
-{
-	char *copy = strdup(path), *state = NULL, *folder;
-	bool found = false;
-
-	for (folder = copy ? strtok_r(copy, ":", &state) : NULL;
-	     folder && !found; folder = strtok_r(NULL, ":", &state))
-		found = ummu_consumer_file(folder + (folder[0] == '@'),
-					   FABRIC_DROP_IN, consumer->drop_in,
-					   sizeof(consumer->drop_in));
-	free(copy);
-	return found;
-}
-
 static bool is_beside_fabric(struct ummu_consumer *consumer)
 {
 	char folder[PATH_MAX + 16], copy[PATH_MAX];
@@ -81,7 +67,8 @@ static void look_for_fabric(struct ummu_consumer *consumer)
 {
 	const char *path = getenv("FI_PROVIDER_PATH");
 
-	if (path ? is_in_fabric_path(path, consumer) :
+	/* A path of libfabric's may begin with "@". */
+	if (path ? ummu_consumer_search(path, '@', FABRIC_DROP_IN, consumer) :
 		   is_beside_fabric(consumer)) {
 		consumer->active = !fabric_steps_aside(consumer);
 		return;

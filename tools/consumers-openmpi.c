@@ -65,19 +65,6 @@ static bool parameter(const char *name, char *value, size_t size)
 			    size);
 }
 
-static bool is_in_folders(const char *folders, struct ummu_consumer *consumer)
-{
-	char *copy = strdup(folders), *state = NULL, *folder;
-	bool found = false;
-
-	for (folder = copy ? strtok_r(copy, ":", &state) : NULL;
-	     folder && !found; folder = strtok_r(NULL, ":", &state))
-		found = ummu_consumer_file(folder, DROP_IN, consumer->drop_in,
-					   sizeof(consumer->drop_in));
-	free(copy);
-	return found;
-}
-
 /* Where Open MPI looks; in the home directory only if nothing else is said. */
 static bool is_found(struct ummu_consumer *consumer)
 {
@@ -85,10 +72,10 @@ static bool is_found(struct ummu_consumer *consumer)
 	const char *home = getenv("HOME");
 
 	if (parameter("mca_base_component_path", folders, sizeof(folders)))
-		return is_in_folders(folders, consumer);
+		return ummu_consumer_search(folders, '\0', DROP_IN, consumer);
 	snprintf(folders, sizeof(folders), "%s/.openmpi/components",
 		 home ? home : "");
-	return is_in_folders(folders, consumer);
+	return ummu_consumer_search(folders, '\0', DROP_IN, consumer);
 }
 
 static bool steps_aside(struct ummu_consumer *consumer)

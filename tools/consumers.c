@@ -27,6 +27,21 @@ bool ummu_consumer_file(const char *folder, const char *file, char *path,
 	return false;
 }
 
+bool ummu_consumer_search(const char *folders, char mark, const char *file,
+			  struct ummu_consumer *consumer)
+{
+	char *copy = strdup(folders), *state = NULL, *folder;
+	bool found = false;
+
+	for (folder = copy ? strtok_r(copy, ":", &state) : NULL;
+	     folder && !found; folder = strtok_r(NULL, ":", &state))
+		found = ummu_consumer_file(folder + (mark && folder[0] == mark),
+					   file, consumer->drop_in,
+					   sizeof(consumer->drop_in));
+	free(copy);
+	return found;
+}
+
 static const struct ummu_consumer_kind *const kinds[UMMU_CONSUMERS] = {
 	&ummu_consumer_libfabric,
 	&ummu_consumer_openmpi,
