@@ -194,22 +194,14 @@ has_nodelete() # FILE
 	readelf -d "$1" | grep NODELETE
 }
 
-# What Open MPI looks for, and nothing else.
-exports_component() # FILE
+# What loads a drop-in looks for that, and nothing else; 77 without the drop-in.
+exports_only() # FILE SYMBOL
 {
 	local exported
+	[ -e "$1" ] || return 77
 	exported=$(nm -D --defined-only "$1" | awk '{ print $3 }')
 	echo "$exported"
-	[ "$exported" = mca_memory_ummunotify_component ]
-}
-
-# What libfabric looks for in a provider, and nothing else.
-is_a_provider()
-{
-	local drop_in=$work/gcc/integrations/libfabric/ummunotify-fi.so
-	[ -e "$drop_in" ] || return 77
-	[ "$(nm -D --defined-only --format=posix "$drop_in" |
-		cut -d ' ' -f 1)" = fi_prov_ini ]
+	[ "$exported" = "$2" ]
 }
 
 check_libraries()
@@ -219,7 +211,8 @@ check_libraries()
 		"$built/lib/libummunotify.so.1" lib/libummunotify.map \
 		'' "$public/monitor.h" "$public/rcache.h"
 	run library/nodelete has_nodelete "$built/lib/libummunotify.so.1"
-	run library/ummunotify-fi is_a_provider
+	run library/ummunotify-fi exports_only \
+		"$built/integrations/libfabric/ummunotify-fi.so" fi_prov_ini
 	run library/libummunotify-cuda scripts/check-library.sh \
 		"$built/pinners/libummunotify-cuda.so.1" \
 		pinners/pin-cuda.map 'libummunotify\.so\.1' \
@@ -238,7 +231,8 @@ check_libraries()
 		"$public/pin-mlock.h"
 	local openmpi=$built/integrations/openmpi/mca_memory_ummunotify.so
 	[ -e "$openmpi" ] || return 0
-	run library/openmpi-exports exports_component "$openmpi"
+	run library/openmpi-exports exports_only "$openmpi" \
+		mca_memory_ummunotify_component
 	run library/openmpi-nodelete has_nodelete "$openmpi"
 }
 
