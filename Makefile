@@ -11,7 +11,8 @@ help:
 	@echo 'make drop-ins     the same, with what Open MPI and libfabric need for theirs'
 	@echo 'make demo         copy a file with a stale cache and with ummunotify'
 	@echo 'make demo-kernel  the same in a VM on the kernel module, and over RDMA'
-	@echo 'make bench        measure what the monitor and the cache cost'
+	@echo 'make bench        measure what the monitor and the cache cost, beside UCX'
+	@echo 'make bench-instructions  count what a hit of the cache executes'
 	@echo 'make bench-kernel count what the kernel module costs, in a VM'
 	@echo 'make bench-rdma   measure messages over RDMA with and without a cache, in a VM'
 	@echo 'make check        run every test: compilers, sanitizers, model, kernels, install'
@@ -49,10 +50,25 @@ demo-kernel: build
 	@echo 'Running scripts/vm/demo-kernel (some minutes)'
 	@scripts/vm/demo-kernel
 
+# Installed first, so that the build finds them.
 .PHONY: bench
-bench: build
+bench:
+	@scripts/install-packages.sh build
+	@scripts/install-packages.sh bench || \
+		echo 'What is missing is left out of the comparison.'
+	@test ! -f build/build.ninja || meson setup --reconfigure build >/dev/null
+	@$(MAKE) --no-print-directory build
 	@echo 'Running $(tool) bench'
 	@$(tool) bench
+	@$(tool) bench --quick --json >build/bench/tool.json
+	@echo 'Running bench/cache/run (some minutes)'
+	@bench/cache/run build
+
+.PHONY: bench-instructions
+bench-instructions: build
+	@scripts/install-packages.sh bench
+	@echo 'Running bench/cache/instructions'
+	@bench/cache/instructions build
 
 .PHONY: bench-kernel
 bench-kernel: build

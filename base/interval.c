@@ -23,6 +23,20 @@ static uint32_t priority_of(const struct ummu_interval *node)
 	return (uint32_t)hash;
 }
 
+/*
+ * What ummu_interval_covering() reads is stored atomically.  Release: a node is
+ * whole before it can be found.
+ */
+static void set_link(struct ummu_interval **link, struct ummu_interval *node)
+{
+	__atomic_store_n(link, node, __ATOMIC_RELEASE);
+}
+
+static void set_max(struct ummu_interval *node, uint64_t max)
+{
+	__atomic_store_n(&node->max_last, max, __ATOMIC_RELAXED);
+}
+
 static void update_max(struct ummu_interval *node)
 {
 	uint64_t max = node->last;
@@ -31,7 +45,7 @@ static void update_max(struct ummu_interval *node)
 		max = node->left->max_last;
 	if (node->right && node->right->max_last > max)
 		max = node->right->max_last;
-	node->max_last = max;
+	set_max(node, max);
 }
 
 /* Put @new where @old hangs; either child of @old's parent, or the root. */
@@ -41,11 +55,11 @@ static void replace_child(struct ummu_interval_tree *tree,
 	struct ummu_interval *parent = old->parent;
 
 	if (!parent)
-		tree->root = new;
+		set_link(&tree->root, new);
 	else if (parent->left == old)
-		parent->left = new;
+		set_link(&parent->left, new);
 	else
-		parent->right = new;
+		set_link(&parent->right, new);
 	if (new)
 		new->parent = parent;
 }
@@ -60,12 +74,12 @@ static void rotate_up(struct ummu_interval_tree *tree,
 	replace_child(tree, parent, node);
 	if (parent->left == node) {
 		moved = node->right;
-		parent->left = moved;
-		node->right = parent;
+		set_link(&parent->left, moved);
+		set_link(&node->right, parent);
 	} else {
 		moved = node->left;
-		parent->right = moved;
-		node->left = parent;
+		set_link(&parent->right, moved);
+		set_link(&node->left, parent);
 	}
 	if (moved)
 		moved->parent = parent;
@@ -83,16 +97,16 @@ void ummu_interval_insert(struct ummu_interval_tree *tree,
 	while (*link) {
 		parent = *link;
 		if (parent->max_last < node->last)
-			parent->max_last = node->last;
+			set_max(parent, node->last);
 		link = node->start < parent->start ? &parent->left :
 						     &parent->right;
 	}
 	node->parent = parent;
-	node->left = NULL;
-	node->right = NULL;
-	node->max_last = node->last;
+	set_link(&node->left, NULL);
+	set_link(&node->right, NULL);
+	set_max(node, node->last);
 	node->priority = priority_of(node);
-	*link = node;
+	set_link(link, node);
 
 	while (node->parent && node->parent->priority < node->priority)
 		rotate_up(tree, node);
@@ -166,4 +180,38 @@ struct ummu_interval *ummu_interval_next(const struct ummu_interval *node,
 			return parent;
 		node = parent;
 	}
+}
+
+static struct ummu_interval *follow(struct ummu_interval *const *link)
+{
+	return __atomic_load_n(link, __ATOMIC_ACQUIRE);
+}
+
+static uint64_t peek(const uint64_t *field)
+{
+	return __atomic_load_n(field, __ATOMIC_RELAXED);
+}
+
+struct ummu_interval *
+ummu_interval_covering(const struct ummu_interval_tree *tree, uint64_t start,
+		       uint64_t last, unsigned int steps)
+{
+	struct ummu_interval *node = follow(&tree->root);
+
+	while (node && steps--) {
+		struct ummu_interval *left = follow(&node->left);
+
+		if (peek(&node->start) > start) {
+			node = left;
+			continue;
+		}
+		/* All on the left start early enough: does one reach? */
+		if (left && peek(&left->max_last) >= last)
+			node = left;
+		else if (peek(&node->last) >= last)
+			return node;
+		else
+			node = follow(&node->right);
+	}
+	return NULL;
 }

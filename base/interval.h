@@ -46,4 +46,15 @@ struct ummu_interval *ummu_interval_first(const struct ummu_interval_tree *tree,
 struct ummu_interval *ummu_interval_next(const struct ummu_interval *node,
 					 uint64_t start, uint64_t last);
 
+/**
+ * ummu_interval_covering - a range that covers [start, last], without a lock
+ *
+ * While others change the tree it may overlook one that is there, and one that
+ * it returns may be gone.  The memory of nodes must stay, and the caller of
+ * insert sets start and last with atomic stores.  At most @steps steps.
+ */
+struct ummu_interval *
+ummu_interval_covering(const struct ummu_interval_tree *tree, uint64_t start,
+		       uint64_t last, unsigned int steps);
+
 #endif

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "breakable.h"
+#include "../base/breakable.h"
 #include "uffd-abi.h"
 #include "uffd.h"
 

@@ -55,6 +55,10 @@
 #define R_LATE		14	/* the page was gone when the pinner returned */
 #define R_IN_USE	15	/* a region that another thread uses is retired */
 #define R_WON		16	/* an address is mapped anew before its event */
+#define R_GIVE_UP	17	/* what was found is retired before it is held */
+#define R_LAST_PUT	18	/* a retired region is released by a put */
+#define R_RESTORE	19	/* what was to be evicted is in use after all */
+#define R_OTHER		20	/* what was found is another region by now */
 #ifndef REACH
 #define REACH	0
 #endif
@@ -86,7 +90,8 @@ bool seq;		/* lowest bit of the count; odd: between read and store */
 
 typedef Region {
 	bool used;	/* it exists; the C code calls malloc */
-	byte refs;	/* users', and one of the cache while it is linked */
+	byte refs;	/* holds: in slots of lanes, or of the region */
+	bool retired;	/* in no lookup any more, and not yet released; under C */
 	bool watched;	/* its watch is in the tree; under L */
 	bool valid;	/* the watch's state word; written under L */
 	bool news;	/* hit, and the cache has not read the event; under L */
@@ -102,6 +107,7 @@ Region region[REGIONS];
 #define LIVE	2	/* lookups find it */
 byte linked = NONE;
 byte stage = EMPTY;
+bool counting;		/* C is held from R1 to R3: holds are being counted */
 
 inline unlink() { linked = NONE; stage = EMPTY }
 
@@ -326,17 +332,19 @@ again:
 	:: skip
 	:: goto REAP
 	:: atomic {
-		stage == LIVE && region[linked].refs == 1 ->
+		stage == LIVE && !counting ->
 		r = linked;
 		unlink();			/* evict it, valid or not */
-		goto DROP
+		region[r].retired = true;
+		counting = true;
+		goto RESTORE
 	   }
 	fi;
 	goto LOOKUP;
 
 REAP:	/* under C: read the events, unlink the region if it was hit */
 	atomic {
-		!lock ->
+		!lock && !counting ->
 		d_step {
 			for (i : 0 .. REGIONS - 1) {
 				if
@@ -352,20 +360,29 @@ REAP:	/* under C: read the events, unlink the region if it was hit */
 		:: stage == LIVE && region[linked].stale ->
 			reached(R_REAP);
 			r = linked;
-			unlink();
-			goto DROP
-		:: else
+			unlink();		/* R1 */
+			region[r].retired = true;
+			counting = true
+		:: else -> goto LOOKUP
+		fi
+	};
+COUNT:	/* R3, still under C */
+	atomic {
+		counting = false;
+		if
+		:: region[r].refs == 0 ->
+			region[r].retired = false;
+			goto UNPIN
+		:: else -> r = NONE		/* the last put releases it */
 		fi
 	};
 
-LOOKUP:	/* under C */
+LOOKUP:	/* without C; or take an unused region */
 	atomic {
 		if
 		:: stage == LIVE ->
 			r = linked;
-			region[r].refs++;
-			hit = true;
-			goto VALIDATE
+			hit = true
 		:: else ->
 			r = 0;
 			do
@@ -373,9 +390,14 @@ LOOKUP:	/* under C */
 			:: else -> break
 			od;
 			region[r].used = true;
-			region[r].refs = 1
+			region[r].refs++	/* someone may give it up yet */
 		fi
 	};
+	if
+	:: hit ->
+		goto HOLD
+	:: else
+	fi;
 #ifdef WATCH_AFTER_PIN
 	goto INSERT;
 #endif
@@ -414,11 +436,11 @@ REGISTER:	/* still under L; always, even if another watch is there */
 
 INSERT:	/* under C; unless another thread's is there: look again */
 	atomic {
+		!counting ->
 		if
 		:: stage == EMPTY ->
 			linked = r;
-			stage = PENDING;
-			region[r].refs++
+			stage = PENDING
 		:: stage == PENDING -> reached(R_WAIT); goto RETIRE
 		:: stage == LIVE -> reached(R_LOST); goto RETIRE
 		fi
@@ -499,6 +521,7 @@ STATE:	/* load the state word */
 
 PUBLISH:	/* under C */
 	atomic {
+		!counting ->
 		assert(linked == r);
 #ifndef IGNORE_STALE
 		if
@@ -530,31 +553,77 @@ DRAIN:
 	drain();
 	goto SETTLE;
 
+	/* ------------------------------ what find() and evict do in steps */
+
+HOLD:	/* H1: r may be retired by now, or be another region */
+	atomic {
+		if
+		:: linked != r -> reached(R_OTHER)
+		:: else
+		fi;
+		region[r].refs++
+	};
+CONFIRM:	/* H2: is it live?  Then it is held */
+	if
+	:: linked == r && stage == LIVE -> goto VALIDATE
+	:: atomic {
+		!(linked == r && stage == LIVE) ->
+		reached(R_GIVE_UP);
+		goto DROP
+	   }
+	fi;
+
+RESTORE:	/* R3, still under C */
+	atomic {
+		counting = false;
+		region[r].retired = false;
+		if
+		:: region[r].refs == 0 -> goto UNPIN
+		:: else ->
+			reached(R_RESTORE);
+			linked = r;
+			stage = LIVE;
+			r = NONE;
+			goto LOOKUP
+		fi
+	};
+
 	/* --------------------------------- the ways out of get(); and put() */
 
-RETIRE:	/* under C: out of lookup, if it is still there */
+RETIRE:	/* under C: out of lookup, if it is still there; r is held */
 	atomic {
+		!counting ->
 		if
 		:: linked == r ->
 			unlink();
-			region[r].refs--;
+			region[r].retired = true;
 			if
 			:: hit && region[r].refs > 1 -> reached(R_IN_USE)
 			:: else
 			fi
+		:: linked != r && !hit -> region[r].retired = true
 		:: else
 		fi
 	};
-DROP:	/* put() is this and, for the last reference, what follows */
+DROP:	/* put() is this and, for the last one of a retired region, the rest */
+	region[r].refs--;			/* P1 */
+	if
+	:: !region[r].retired -> goto done	/* P2 */
+	:: else
+	fi;
+LAST_PUT:	/* P3, under C */
 	atomic {
-		region[r].refs--;
+		!counting ->
 		if
-		:: region[r].refs > 0 -> goto done
-		:: else -> assert(linked != r)
+		:: region[r].retired && region[r].refs == 0 ->
+			assert(linked != r);
+			region[r].retired = false;
+			reached(R_LAST_PUT)
+		:: else -> goto done
 		fi
 	};
 UNPIN:	/* no lock held */
-	d_step { region[r].page = NO_PAGE; region[r].too_old = 0 };
+	atomic { d_step { region[r].page = NO_PAGE; region[r].too_old = 0 } };
 UNWATCH:	/* under L; the last one may unregister, under L too */
 	atomic {
 		!lock && !mm_locked ->

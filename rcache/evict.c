@@ -10,7 +10,7 @@ struct amount {
 	uint64_t regions, bytes;
 };
 
-/* Would one more region keep the bounds if those in @gone left?  Write lock. */
+/* Would one more region keep the bounds if those in @gone left?  Lock. */
 static bool fits(const struct ummu_rcache *rcache, uint64_t length,
 		 struct amount gone)
 {
@@ -23,7 +23,7 @@ static bool fits(const struct ummu_rcache *rcache, uint64_t length,
 				      bytes <= rcache->max_bytes - length);
 }
 
-/* Where the clock hand comes by last.  Write lock. */
+/* Where the clock hand comes by last.  Lock. */
 void ummu_ring_insert(struct ummu_rcache *rcache, struct region *region)
 {
 	if (rcache->hand)
@@ -32,19 +32,12 @@ void ummu_ring_insert(struct ummu_rcache *rcache, struct region *region)
 		TAILQ_INSERT_TAIL(&rcache->ring, region, ring);
 }
 
-/* Write lock. */
+/* Lock. */
 void ummu_ring_remove(struct ummu_rcache *rcache, struct region *region)
 {
 	if (rcache->hand == region)
 		rcache->hand = TAILQ_NEXT(region, ring);
 	TAILQ_REMOVE(&rcache->ring, region, ring);
-}
-
-/* Write lock: then one reference is the cache's own, and stays alone. */
-static bool is_idle(const struct region *region)
-{
-	/* Acquire: what the last user did comes before what we do. */
-	return __atomic_load_n(&region->refs, __ATOMIC_ACQUIRE) == 1;
 }
 
 /* Steps that let the hand pass each region twice. */
@@ -53,14 +46,18 @@ static uint64_t two_rounds(const struct ummu_rcache *rcache)
 	return 2 * rcache->regions;
 }
 
+TAILQ_HEAD(region_queue, region);
+
 /*
- * The next region to give up, off the ring, or NULL after *steps steps.  A
- * second chance goes to what was used since the hand last came by; each hit
- * pays for one such step.  Write lock.
+ * The next region that may be idle, off the ring and RETIRED (R1), or NULL
+ * after *steps steps.  It is still linked: whoever looks for it meanwhile waits
+ * for the lock.  A second chance goes to what was used since the hand last came
+ * by; each hit pays for one such step.  Lock.
  */
-static struct region *next_victim(struct ummu_rcache *rcache, uint64_t *steps)
+static struct region *next_candidate(struct ummu_rcache *rcache, uint64_t *steps)
 {
 	struct region *region;
+	uint32_t cold;
 
 	while (*steps) {
 		--*steps;
@@ -69,52 +66,118 @@ static struct region *next_victim(struct ummu_rcache *rcache, uint64_t *steps)
 		if (!region)
 			return NULL;
 		rcache->hand = TAILQ_NEXT(region, ring);
-		if (!is_idle(region))
+		cold = REGION_COLD;
+		if (!__atomic_compare_exchange_n(&region->state, &cold,
+						 REGION_RETIRED, false,
+						 __ATOMIC_SEQ_CST,
+						 __ATOMIC_RELAXED)) {
+			/* USED.  Nobody else takes it out of that state. */
+			region->laned = true;
+			ummu_set_state(region, REGION_COLD);
 			continue;
-		/* Relaxed: a hint. */
-		if (__atomic_exchange_n(&region->used, 0, __ATOMIC_RELAXED))
-			continue;
+		}
 		ummu_ring_remove(rcache, region);
 		return region;
 	}
 	return NULL;
 }
 
+/* It stays.  Lock. */
+static void restore(struct ummu_rcache *rcache, struct region *region)
+{
+	ummu_set_state(region, REGION_COLD);
+	ummu_ring_insert(rcache, region);
+}
+
+/*
+ * R2 and R3 for all that was chosen: what is held goes back to the ring.
+ * Returns what that amounts to.  Lock.
+ */
+static struct amount restore_held(struct ummu_rcache *rcache,
+				  struct region_queue *chosen)
+{
+	struct amount held = { 0, 0 };
+	struct region *region, *next;
+	bool laned = false, known;
+
+	for (region = TAILQ_FIRST(chosen); region && !laned;
+	     region = TAILQ_NEXT(region, ring))
+		laned = region->laned;
+	known = !laned || ummu_see_slots(rcache);
+	for (region = TAILQ_FIRST(chosen); region; region = next) {
+		next = TAILQ_NEXT(region, ring);
+		if ((!region->laned || known) && !ummu_is_held(rcache, region))
+			continue;
+		TAILQ_REMOVE(chosen, region, ring);
+		restore(rcache, region);
+		held.regions++;
+		held.bytes += region->pub.length;
+	}
+	return held;
+}
+
+/* What was chosen is idle, and leaves.  Lock. */
+static void let_go(struct ummu_rcache *rcache, struct region_queue *chosen,
+		   enum leave_reason reason, struct region_list *dead)
+{
+	struct region *region;
+
+	while ((region = TAILQ_FIRST(chosen))) {
+		TAILQ_REMOVE(chosen, region, ring);
+		ummu_unlink(rcache, region, reason);
+		ummu_set_state(region, REGION_DEAD);
+		ummu_list_add(dead, region);
+	}
+}
+
+/* Choose until the bounds would hold; false if there is no more to choose. */
+static bool choose(struct ummu_rcache *rcache, uint64_t length,
+		   struct region_queue *chosen, struct amount *gone,
+		   uint64_t *steps)
+{
+	struct region *region;
+
+	while (!fits(rcache, length, *gone)) {
+		region = next_candidate(rcache, steps);
+		if (!region)
+			return false;
+		TAILQ_INSERT_TAIL(chosen, region, ring);
+		gone->regions++;
+		gone->bytes += region->pub.length;
+	}
+	return true;
+}
+
 /*
  * Make the bounds hold for one more region of @length bytes; the caller
- * releases @evicted after it has unlocked.  False if that cannot be: then
- * nothing has left, as it would have left in vain.  Write lock.
+ * releases @dead after it has unlocked.  False if that cannot be: then nothing
+ * has left, as it would have left in vain.  Lock.
  *
  * O(1) amortised while regions get idle; a walk over all of them when the cache
  * is full of regions in use.
  */
 bool ummu_make_room(struct ummu_rcache *rcache, uint64_t length,
-		    struct released *evicted)
+		    struct region_list *dead)
 {
-	TAILQ_HEAD(, region) chosen = TAILQ_HEAD_INITIALIZER(chosen);
-	struct amount gone = { 0, 0 };
+	struct region_queue chosen = TAILQ_HEAD_INITIALIZER(chosen);
 	uint64_t steps = two_rounds(rcache);
+	struct amount gone = { 0, 0 }, held;
 	struct region *region;
 
-	while (!fits(rcache, length, gone)) {
-		region = next_victim(rcache, &steps);
-		if (!region)
-			goto restore;
-		TAILQ_INSERT_TAIL(&chosen, region, ring);
-		gone.regions++;
-		gone.bytes += region->pub.length;
-	}
-	while ((region = TAILQ_FIRST(&chosen))) {
-		TAILQ_REMOVE(&chosen, region, ring);
-		ummu_unlink(rcache, region, LEAVE_EVICTED);
-		ummu_drop(region, evicted);
-	}
+	do {
+		if (!choose(rcache, length, &chosen, &gone, &steps))
+			goto restore_all;
+		held = restore_held(rcache, &chosen);
+		gone.regions -= held.regions;
+		gone.bytes -= held.bytes;
+	} while (held.regions);
+	let_go(rcache, &chosen, LEAVE_EVICTED, dead);
 	return true;
 
-restore:
+restore_all:
 	while ((region = TAILQ_FIRST(&chosen))) {
 		TAILQ_REMOVE(&chosen, region, ring);
-		ummu_ring_insert(rcache, region);
+		restore(rcache, region);
 	}
 	return false;
 }
@@ -126,39 +189,44 @@ restore:
  */
 int ummu_evict_idle(struct ummu_rcache *rcache, uint64_t length)
 {
-	struct released evicted = { NULL };
+	struct region_queue chosen = TAILQ_HEAD_INITIALIZER(chosen);
+	struct region_list dead = { NULL };
 	struct region *region;
 	uint64_t bytes = 0;
 	uint64_t steps;
 
-	ummu_stripes_write_lock(&rcache->stripes);
+	ummu_lock(rcache);
 	steps = two_rounds(rcache);
-	while (bytes < length && (region = next_victim(rcache, &steps))) {
-		bytes += region->pub.length;
-		ummu_unlink(rcache, region, LEAVE_EVICTED);
-		ummu_drop(region, &evicted);
-	}
-	ummu_stripes_write_unlock(&rcache->stripes);
-	return ummu_release(rcache, &evicted);
+	do {
+		while (bytes < length &&
+		       (region = next_candidate(rcache, &steps))) {
+			bytes += region->pub.length;
+			TAILQ_INSERT_TAIL(&chosen, region, ring);
+		}
+		bytes -= restore_held(rcache, &chosen).bytes;
+		let_go(rcache, &chosen, LEAVE_EVICTED, &dead);
+	} while (bytes < length && steps);
+	ummu_unlock(rcache);
+	return ummu_release(rcache, &dead);
 }
 
 /* Deregister every idle region.  No lock held. */
 int ummu_flush_idle(struct ummu_rcache *rcache)
 {
-	struct released released = { NULL };
-	struct region *region, *next;
+	struct region_queue chosen = TAILQ_HEAD_INITIALIZER(chosen);
+	struct region_list dead = { NULL };
+	struct region *region;
 
-	ummu_stripes_write_lock(&rcache->stripes);
-	for (region = TAILQ_FIRST(&rcache->ring); region; region = next) {
-		next = TAILQ_NEXT(region, ring);
-		if (!is_idle(region))
-			continue;
+	ummu_lock(rcache);
+	while ((region = TAILQ_FIRST(&rcache->ring))) {
 		ummu_ring_remove(rcache, region);
-		ummu_unlink(rcache, region, LEAVE_UNCOUNTED);
-		ummu_drop(region, &released);
+		ummu_retire_start(region);
+		TAILQ_INSERT_TAIL(&chosen, region, ring);
 	}
-	ummu_stripes_write_unlock(&rcache->stripes);
-	return ummu_release(rcache, &released);
+	restore_held(rcache, &chosen);
+	let_go(rcache, &chosen, LEAVE_UNCOUNTED, &dead);
+	ummu_unlock(rcache);
+	return ummu_release(rcache, &dead);
 }
 
 int ummu_rcache_flush(struct ummu_rcache *rcache, bool all)

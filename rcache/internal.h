@@ -2,33 +2,62 @@
 /*
  * internal.h - what the files of the registration cache share.
  *
- * Life of a region: PENDING (being registered) -> LIVE (published: lookups
- * find it) -> RETIRED (in no structure that a lookup sees).
+ * Life of a region: PENDING (being registered) -> COLD or USED (live: lookups
+ * find it; USED once one has returned it since the clock hand came by) ->
+ * RETIRED (in no structure that a lookup sees) -> DEAD (nobody holds it; being
+ * released) -> FREE.  Memory of regions is used again for regions, and freed
+ * with the cache, so that ->state can be read at any time.
  *
- * References: one for the cache while the region is linked (PENDING or LIVE),
- * one for each user and each waiter.  Whoever drops the last one releases the
- * region: dereg, unwatch, free, in its own thread and with no lock held.  A new
- * reference is taken under a stripe of a region that is linked, so the count
- * never rises from 0, and under the write lock a region with one reference is
- * idle and stays so.
+ * Holds.  A region is held as often as it is noted in slots of lanes (lane.h)
+ * plus ->refs, which may be negative: a put by another thread than got the
+ * region leaves the slot and lowers ->refs.  The sum never is.
  *
- * When region memory may be freed.  The cookie of a watch is its region's
- * address, so an event that is read becomes a pointer.  Events are read, and
- * what they point to is used, only inside one hold of the write lock.  Memory
- * is freed after
- *   (a) the region was unlinked under the write lock, or never linked,
- *   (b) its watch was unwatched, which drops an event that was not read, and
- *   (c) ummu_stripes_synchronize() after that.
- * Proof: a lookup cannot reach it because of (a) and the references.  A reader
- * of events that got its cookie did so before (b), inside a hold of the write
- * lock that began before (b); (c) waits for the end of that hold, and no later
- * hold can get the cookie.  region->watch == NULL says that (b) and (c) are
- * done.
+ *   A hit: a table word or a tree node names r
+ *     H1  slot = r                            (release)
+ *     H2  load r->state                       (acquire)
+ *     H3  COLD: make it USED by compare-and-exchange.  Neither: give up
+ *     H4  compare the range, check the watch
+ *   A put, and a hit that gives up:
+ *     P1  slot = free                         (release), or --r->refs
+ *     P2  load r->state                       (acquire)
+ *     P3  RETIRED: lock, and release r if it is RETIRED with a sum of 0
+ *   Whoever retires r, under the lock:
+ *     R1  exchange r->state for RETIRED       (sequentially consistent)
+ *     R2  if r is ->laned, or was USED: a full barrier in every thread
+ *     R3  read all slots (acquire), then r->refs: a sum of 0 makes it DEAD
  *
- * Locks: the stripes; rcache->lock; the registry of caches (fork.c), which is
- * taken before rcache->lock around a fork.  No other two are held together.
- * Monitor calls are made with the write lock held (read, generation); they
- * never call out and never wait for a lock of a cache.
+ * Who is handed r at H4 is seen at R3, and nobody is handed it later.  R2
+ * interrupts each running thread between two of its steps.  H2 before that
+ * point: then H1 was, too, and R3 sees the slot.  H2 after that point: it loads
+ * RETIRED or what came later, and H3 gives up.  Without R2 no thread has r by a
+ * slot: H3's exchange would have come before R1's, which would have found USED.
+ * The same for ->refs, which rises under the lock, or (spill() in lane.c)
+ * before the slot that it stands for is freed; R3 reads them in that order.
+ *
+ * The last put of a retired region is seen.  P1 before R2's point: R3 sees it.
+ * P2 after that point: P3 looks again, under the lock and after P1.  Of several
+ * such the last to lock finds 0.  Lowering ->refs is a sequentially consistent
+ * exchange followed by P2, as R1 is one followed by R3: one sees the other.  A
+ * slot that H1 filled with a region that has since become another one is a hold
+ * of that one, for a moment; it ends with P1 to P3.
+ *
+ * So the memory of a region is not used again while a lookup may return it or
+ * a user has it: FREE comes after DEAD, and DEAD after R3.
+ *
+ * Events.  The cookie of a watch is its region's address, so an event that is
+ * read becomes a pointer.  Events are read, and what they point to is used,
+ * only inside one hold of the lock.  A region becomes FREE under the lock,
+ * after its watch was unwatched, which drops an event that was not read.  A
+ * reader that has got the cookie did so inside a hold of the lock that began
+ * before that, and finds it RETIRED or DEAD.
+ *
+ * Locks: rcache->lock, and that of thread.c.  They are not held together.
+ * Monitor calls are made with the lock held (read, generation) and the barrier
+ * is had with it held; they never call out and never wait for a lock of a
+ * cache.  Nothing is allocated, freed, watched or pinned under it.
+ *
+ * A forked child calls nothing of a cache but destroy, which takes no lock: it
+ * frees the chunks and the tables, which are linked by one store each.
  */
 #ifndef UMMU_RCACHE_INTERNAL_H
 #define UMMU_RCACHE_INTERNAL_H
@@ -36,57 +65,70 @@
 #include <ummunotify/rcache.h>
 
 #include <pthread.h>
-#include <stdalign.h>
 #include <stddef.h>
 #include <sys/queue.h>
 
 #include "../base/containerof.h"
 #include "../base/interval.h"
-#include "stripes.h"
+#include "lane.h"
+#include "table.h"
 
 enum region_state {
+	REGION_FREE,	/* on the free list */
 	REGION_PENDING, /* being registered: waited for, never handed out */
-	REGION_LIVE,	/* lookups find it */
-	REGION_RETIRED, /* they do not, nor ever will again */
+	REGION_COLD,	/* live, and not used since the clock hand came by */
+	REGION_USED,	/* live */
+	REGION_RETIRED, /* lookups do not find it, nor ever will again */
+	REGION_DEAD,	/* and nobody has it any more */
 };
 
 /**
  * struct region - one registration
  * @pub:        what the user sees; constant while anybody but its owner, the
  *              thread that registers it, can see it
- * @node:       its range, in rcache->tree while linked
- * @watch:      NULL: not watched (any more); constant while LIVE
- * @refs:       atomic, see above
- * @state:      enum region_state; written under the write lock (or by the
- *              owner before it is linked), atomic for the threads that wait
- * @used:       handed out since the clock hand passed; relaxed atomic, only a
- *              hint for eviction
- * @stale:      its memory changed; written under the write lock, relaxed
- *              atomic for ummu_region_valid()
+ * @proof, @expected: of the watch, here to be on the line of @pub; constant
+ *              while live
+ * @state:      enum region_state, atomic; written under the lock, or by the
+ *              owner before the region is linked, except COLD to USED
+ * @stale:      its memory changed; written under the lock, relaxed atomic for
+ *              ummu_region_valid()
  * @registered: reg() succeeded and dereg() has not run; owner, then whoever
- *              drops the last reference
- * @ring:       in rcache->ring while LIVE; write lock
- * @member:     in rcache->all; cache->lock
- * @next:       in the list of the thread that dropped the last reference
+ *              makes it DEAD
+ * @laned:      some lane may hold it, or have held it; lock
+ * @watch:      NULL: not watched (any more); constant while live
+ * @node:       its range, in rcache->tree while linked
+ * @ring:       in rcache->ring while live; lock
+ * @next:       in a list of one thread, or of free regions
+ * @refs:       holds that are in no lane, less puts of those that are: atomic,
+ *              see above; kept when the memory is used again
+ * @seen:       slots that named it in count @pass; lock
  * @private:    the pinner's
  */
 struct region {
 	struct ummu_region pub;
-	struct ummu_interval node;
-	struct ummu_watch *watch;
-	uint32_t refs;
+	const uint64_t *proof;
+	uint64_t expected;
 	uint32_t state;
-	uint32_t used;
 	bool stale;
 	bool registered;
-	TAILQ_ENTRY(region) ring;
-	LIST_ENTRY(region) member;
-	struct region *next;
-	alignas(max_align_t) unsigned char private[];
+	bool laned;
+	struct ummu_watch *watch;
+	struct ummu_interval node;
+	union {
+		TAILQ_ENTRY(region) ring;
+		struct region *next;
+	};
+	int32_t refs;
+	uint32_t seen;
+	uint64_t pass;
+	_Alignas(max_align_t) unsigned char private[];
 };
 
-/** What one thread has to release once it holds no lock.  NULL: nothing. */
-struct released {
+_Static_assert(offsetof(struct region, watch) <= LINE_BYTES,
+	       "what a hit reads is one line");
+
+/** A list of regions through ->next.  NULL: nothing. */
+struct region_list {
 	struct region *first;
 };
 
@@ -97,12 +139,13 @@ enum leave_reason {
 	LEAVE_MOVE,
 	LEAVE_OTHER,
 	LEAVE_EVICTED,
-	LEAVE_UNCOUNTED, /* flushed, or never published */
+	LEAVE_UNCOUNTED, /* flushed, merged, or never published */
 	LEAVE_REASONS
 };
 
 /** Relaxed atomics all: they order nothing. */
 struct counters {
+	uint64_t hits; /* of threads without a lane */
 	uint64_t misses;
 	uint64_t registrations;
 	uint64_t deregistrations;
@@ -113,46 +156,83 @@ struct counters {
 	uint64_t reg_ns;
 };
 
+struct chunk;
+
 /**
  * struct ummu_rcache - a cache
- * @monitor, @ops, @ctx, @max_bytes, @max_regions, @page_mask: constant
- * @seen:     the monitor's generation up to which events were read; written
- *            under the write lock, atomic for those who compare
- * @tree:     linked regions; stripes
- * @ring:     LIVE regions in the order in which the clock hand meets them
- * @hand:     the next one it looks at, NULL for the first; write lock
- * @regions, @bytes: linked now; written under the write lock, relaxed atomics
- *            for statistics
- * @lock:     protects @all and, with @settled, the wait for PENDING regions
- * @settled:  some region is PENDING no longer
- * @all:      every region there is, so that destroy can find it
- * @registry: in the list of caches; lock of fork.c
+ * @proof:     holds @seen while the monitor has no news beyond doubt; atomic, as
+ *             it is a word that is always 0 once the monitor is known to have
+ *             failed: then every get asks for its status
+ * @seen:      the monitor's generation up to which events were read; written
+ *             under the lock, relaxed atomic for those who compare
+ * @view:      of @table; atomic
+ * @page_bits, @lanes, @threads, @ops, @monitor, @ctx, @max_bytes, @max_regions, @merges,
+ * @region_bytes: constant; @page_bits: of an address, without those in a page
+ * @lock:      all of the following, and with @settled the wait for PENDING
+ *             regions
+ * @registrar: number of the thread that missed last; a relaxed atomic
+ * @lanes_used, @lanes_claimed: lanes that were ever used are below the one, and
+ *             so many; they only grow
+ * @tree:      linked regions; read without the lock too
+ * @table:     live ones
+ * @ring:      live ones in the order in which the clock hand meets them
+ * @hand:      the next one it looks at, NULL for the first
+ * @regions, @bytes: linked now; relaxed atomics for statistics
+ * @merge_debt: bytes registered again because ranges were merged, less what
+ *             misses have paid: see merge.c
+ * @waiters:   who wait for @settled
+ * @passes:    how often slots were counted
+ * @free:      regions to use
+ * @chunks, @chunk_bytes: their memory, the latest first, and how much; one
+ *             atomic store links it
  */
 struct ummu_rcache {
-	struct ummu_monitor *monitor;
+	_Alignas(LINE_BYTES) const uint64_t *proof;
+	uint64_t seen;
+	uint64_t view;
+	uint64_t page_bits;
+	struct lane *lanes;
+	const uint64_t *threads;
+	bool (*covers)(void *ctx, uint64_t have, uint64_t want);
+
+	_Alignas(LINE_BYTES) struct ummu_monitor *monitor;
 	struct ummu_rcache_ops ops;
 	void *ctx;
 	uint64_t max_bytes, max_regions;
-	uint64_t page_mask;
+	size_t region_bytes;
+	bool merges;
 
-	uint64_t seen;
+	_Alignas(LINE_BYTES) pthread_mutex_t lock;
+	pthread_cond_t settled;
+	unsigned int registrar;
+	unsigned int lanes_used, lanes_claimed;
+	unsigned int waiters;
 	struct ummu_interval_tree tree;
+	struct table *table;
 	TAILQ_HEAD(, region) ring;
 	struct region *hand;
 	uint64_t regions, bytes;
-
-	pthread_mutex_t lock;
-	pthread_cond_t settled;
-	LIST_HEAD(, region) all;
-
-	LIST_ENTRY(ummu_rcache) registry;
+	uint64_t merge_debt;
+	uint64_t passes;
+	struct region *free;
+	struct chunk *chunks;
+	size_t chunk_bytes;
 	struct counters counters;
-	struct stripes stripes;
 };
 
 static inline void ummu_count(uint64_t *counter, uint64_t amount)
 {
 	__atomic_fetch_add(counter, amount, __ATOMIC_RELAXED);
+}
+
+static inline void ummu_lock(struct ummu_rcache *rcache)
+{
+	pthread_mutex_lock(&rcache->lock);
+}
+
+static inline void ummu_unlock(struct ummu_rcache *rcache)
+{
+	pthread_mutex_unlock(&rcache->lock);
 }
 
 /** No deferred cancellation until ummu_cancel_restore(). */
@@ -169,10 +249,45 @@ static inline void ummu_cancel_restore(int before)
 	pthread_setcancelstate(before, NULL);
 }
 
+/** Acquire: what the region is came before it got that state. */
+static inline uint32_t ummu_state(const struct region *region)
+{
+	return __atomic_load_n(&region->state, __ATOMIC_ACQUIRE);
+}
+
+/** Release: the other side of that. */
+static inline void ummu_set_state(struct region *region, uint32_t state)
+{
+	__atomic_store_n(&region->state, state, __ATOMIC_RELEASE);
+}
+
+static inline bool ummu_is_live(const struct region *region)
+{
+	uint32_t state = ummu_state(region);
+
+	return state == REGION_COLD || state == REGION_USED;
+}
+
+static inline void ummu_list_add(struct region_list *list, struct region *region)
+{
+	region->next = list->first;
+	list->first = region;
+}
+
+static inline struct region *ummu_list_take(struct region_list *list)
+{
+	struct region *region = list->first;
+
+	if (region)
+		list->first = region->next;
+	return region;
+}
+
 #define ANSWER_COUNT 8
 
 /**
  * struct request - what one get asks for; on its stack
+ * @addr, @length: as the caller put it
  * @start, @last: whole pages, inclusive
  * @access:       bits wanted
  * @answers:      what the pinner's covers() said for this request, so that it
@@ -181,6 +296,7 @@ static inline void ummu_cancel_restore(int before)
  * @unanswered:   a search met access bits @ask that are not among @answers
  */
 struct request {
+	uint64_t addr, length;
 	uint64_t start, last;
 	uint64_t access;
 	struct {
@@ -192,29 +308,81 @@ struct request {
 	uint64_t ask;
 };
 
+/** A range of addresses, inclusive. */
+struct range {
+	uint64_t start, last;
+};
+
+static inline uint64_t ummu_range_length(const struct range *range)
+{
+	return range->last - range->start + 1;
+}
+
 static inline uint64_t ummu_request_length(const struct request *request)
 {
 	return request->last - request->start + 1;
 }
 
-/* Under the write lock; the stores are atomic for statistics. */
-static inline void ummu_account_add(struct ummu_rcache *rcache,
-				    const struct region *region)
+/* lane.c */
+uintptr_t *ummu_lane_slot(struct ummu_rcache *rcache, struct lane **lane_p);
+void ummu_last_put(struct ummu_rcache *rcache, struct region *region);
+void ummu_put_slowly(struct ummu_rcache *rcache, struct region *region);
+void ummu_count_slots(struct ummu_rcache *rcache);
+bool ummu_is_held(const struct ummu_rcache *rcache, const struct region *region);
+bool ummu_see_slots(struct ummu_rcache *rcache);
+bool ummu_lane_leaves_it(struct ummu_rcache *rcache);
+
+/** The calling thread's number if it is where it belongs, or 0. */
+static inline unsigned int ummu_number_here(const struct ummu_rcache *rcache)
 {
-	__atomic_store_n(&rcache->regions, rcache->regions + 1,
-			 __ATOMIC_RELAXED);
-	__atomic_store_n(&rcache->bytes, rcache->bytes + region->pub.length,
-			 __ATOMIC_RELAXED);
+	uintptr_t thread = ummu_thread();
+
+	/* Relaxed: the thread itself has written its word. */
+	return ummu_thread_match(__atomic_load_n(&rcache->threads[ummu_thread_index(
+							 thread)],
+						 __ATOMIC_RELAXED),
+				 thread);
 }
 
-static inline void ummu_account_sub(struct ummu_rcache *rcache,
-				    const struct region *region)
+/** The calling thread's number, or 0. */
+static inline unsigned int ummu_own_number(const struct ummu_rcache *rcache)
 {
-	__atomic_store_n(&rcache->regions, rcache->regions - 1,
-			 __ATOMIC_RELAXED);
-	__atomic_store_n(&rcache->bytes, rcache->bytes - region->pub.length,
-			 __ATOMIC_RELAXED);
+	unsigned int number = ummu_number_here(rcache);
+
+	return number ? number : ummu_number_further(rcache->threads);
 }
+
+static inline struct lane *ummu_own_lane(const struct ummu_rcache *rcache)
+{
+	return &rcache->lanes[ummu_own_number(rcache)];
+}
+
+/** P1 and P2 for a hold that is in no lane; true: P3 is to follow. */
+static inline bool ummu_refs_put(struct region *region)
+{
+	__atomic_fetch_sub(&region->refs, 1, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(&region->state, __ATOMIC_SEQ_CST) ==
+	       REGION_RETIRED;
+}
+
+/** P1 to P3 for a slot of the calling thread. */
+static inline void ummu_slot_put(struct ummu_rcache *rcache, uintptr_t *slot,
+				 struct region *region)
+{
+	__atomic_store_n(slot, SLOT_FREE, __ATOMIC_RELEASE);
+	ummu_compiler_barrier();
+	if (__builtin_expect(ummu_state(region) == REGION_RETIRED, 0))
+		ummu_last_put(rcache, region);
+}
+
+/* memory.c */
+int ummu_region_new(struct ummu_rcache *rcache, const struct range *range,
+		    uint64_t access, struct region **region_p);
+void ummu_regions_free(struct ummu_rcache *rcache, struct region_list *dead);
+void ummu_chunks_free(struct ummu_rcache *rcache);
+void ummu_sweep(struct ummu_rcache *rcache);
+void ummu_abandon(struct ummu_rcache *rcache);
+void ummu_link(struct ummu_rcache *rcache, struct region *region);
 
 /* lookup.c */
 int ummu_request_init(struct request *request, uint64_t page_mask,
@@ -222,36 +390,42 @@ int ummu_request_init(struct request *request, uint64_t page_mask,
 struct region *ummu_find(const struct ummu_rcache *rcache,
 			 struct request *request, bool pending_too);
 void ummu_request_ask(const struct ummu_rcache *rcache, struct request *request);
+
+/* hit.c */
 struct region *ummu_lookup(struct ummu_rcache *rcache, struct request *request,
 			   bool *unsettled);
 
 /* register.c */
-void ummu_region_free(struct ummu_rcache *rcache, struct region *region);
 int ummu_get_slowly(struct ummu_rcache *rcache, struct request *request,
 		    bool unsettled, struct region **region_p);
+
+/* merge.c */
+struct range ummu_merge_range(struct ummu_rcache *rcache,
+			      const struct request *request);
+void ummu_merge_absorb(struct ummu_rcache *rcache, const struct region *into,
+		       struct region_list *retired);
 
 /* evict.c */
 void ummu_ring_insert(struct ummu_rcache *rcache, struct region *region);
 void ummu_ring_remove(struct ummu_rcache *rcache, struct region *region);
 bool ummu_make_room(struct ummu_rcache *rcache, uint64_t length,
-		    struct released *evicted);
+		    struct region_list *dead);
 int ummu_evict_idle(struct ummu_rcache *rcache, uint64_t length);
 int ummu_flush_idle(struct ummu_rcache *rcache);
 
 /* retire.c */
+void ummu_retire_start(struct region *region);
 void ummu_unlink(struct ummu_rcache *rcache, struct region *region,
 		 enum leave_reason reason);
-void ummu_drop(struct region *region, struct released *released);
+void ummu_retire_live(struct ummu_rcache *rcache, struct region *region,
+		      enum leave_reason reason, struct region_list *retired);
+void ummu_retire_end(struct ummu_rcache *rcache, struct region_list *retired,
+		     struct region_list *dead);
 void ummu_unregister(struct ummu_rcache *rcache, struct region *region);
 void ummu_unwatch(struct ummu_rcache *rcache, struct region *region);
-int ummu_release(struct ummu_rcache *rcache, struct released *released);
-void ummu_drop_now(struct ummu_rcache *rcache, struct region *region);
+int ummu_release(struct ummu_rcache *rcache, struct region_list *dead);
 void ummu_retire(struct ummu_rcache *rcache, struct region *region,
 		 enum leave_reason reason);
 int ummu_reap(struct ummu_rcache *rcache);
-
-/* fork.c */
-int ummu_fork_prepare_for(struct ummu_rcache *rcache);
-void ummu_fork_forget(struct ummu_rcache *rcache);
 
 #endif

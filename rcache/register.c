@@ -2,7 +2,6 @@
 /* register.c - serve a get that found no region: watch, pin, validate, publish. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <stdlib.h>
 #include <time.h>
 
 #include "internal.h"
@@ -14,40 +13,21 @@
 enum {
 	LOOK_AGAIN = 1, /* somebody else has registered the range meanwhile */
 	MOVED,		/* the memory changed during the registration */
+	TOO_MUCH,	/* together with its neighbours it cannot be had */
 };
 
-/* A PENDING region that nobody else knows, with the owner's reference. */
-static int region_new(struct ummu_rcache *rcache, const struct request *request,
-		      struct region **region_p)
+/* Let go of a hold that is in no lane.  No lock held. */
+static void drop(struct ummu_rcache *rcache, struct region *region)
 {
-	struct region *region = calloc(1, sizeof(*region) +
-						  rcache->ops.private_size);
-
-	if (!region)
-		return -ENOMEM;
-	region->pub.addr = (void *)(uintptr_t)request->start;
-	region->pub.length = ummu_request_length(request);
-	region->pub.access = request->access;
-	region->pub.cached = true;
-	region->node.start = request->start;
-	region->node.last = request->last;
-	region->refs = 1;
-	region->state = REGION_PENDING;
-
-	pthread_mutex_lock(&rcache->lock);
-	LIST_INSERT_HEAD(&rcache->all, region, member);
-	pthread_mutex_unlock(&rcache->lock);
-	*region_p = region;
-	return 0;
+	if (ummu_refs_put(region))
+		ummu_last_put(rcache, region);
 }
 
-/* Nobody refers to it, and its watch has ended.  No lock held. */
-void ummu_region_free(struct ummu_rcache *rcache, struct region *region)
+/* A region that was not linked goes; takes over the owner's hold. */
+static void discard(struct ummu_rcache *rcache, struct region *region)
 {
-	pthread_mutex_lock(&rcache->lock);
-	LIST_REMOVE(region, member);
-	pthread_mutex_unlock(&rcache->lock);
-	free(region);
+	ummu_set_state(region, REGION_RETIRED);
+	drop(rcache, region);
 }
 
 static uint64_t now_ns(void)
@@ -91,7 +71,7 @@ static int pin(struct ummu_rcache *rcache, struct region *region)
 
 /*
  * Register @region, which is not linked, for this one get.  Takes over the
- * owner's reference: the user's on success, dropped on failure.
+ * owner's hold: the user's on success, given up on failure.
  */
 static int pin_single_use(struct ummu_rcache *rcache, struct region *region,
 			  struct region **region_p)
@@ -99,25 +79,31 @@ static int pin_single_use(struct ummu_rcache *rcache, struct region *region,
 	int error;
 
 	ummu_unwatch(rcache, region);
-	/* Relaxed: nobody else can reach it. */
-	__atomic_store_n(&region->state, REGION_RETIRED, __ATOMIC_RELAXED);
 	region->pub.cached = false;
 	error = pin(rcache, region);
 	if (error) {
-		ummu_drop_now(rcache, region);
+		discard(rcache, region);
 		return error;
 	}
+	/* From here on the last put releases it. */
+	ummu_set_state(region, REGION_RETIRED);
 	ummu_count(&rcache->counters.uncached, 1);
 	*region_p = region;
 	return 0;
+}
+
+static struct range range_of(const struct request *request)
+{
+	return (struct range){ request->start, request->last };
 }
 
 static int register_single_use(struct ummu_rcache *rcache,
 			       const struct request *request,
 			       struct region **region_p)
 {
+	const struct range range = range_of(request);
 	struct region *region;
-	int error = region_new(rcache, request, &region);
+	int error = ummu_region_new(rcache, &range, request->access, &region);
 
 	return error ? error : pin_single_use(rcache, region, region_p);
 }
@@ -145,99 +131,124 @@ enum admission {
 	UNKNOWN,  /* covers() has to be asked first */
 };
 
-/* model: INSERT.  Link @region unless another serves the request.  Write lock. */
+/* model: INSERT.  Link @region unless another serves the request.  Lock. */
 static enum admission admit_locked(struct ummu_rcache *rcache,
 				   struct request *request,
 				   struct region *region,
 				   struct region **other_p,
-				   struct released *evicted)
+				   struct region_list *dead)
 {
 	struct region *other = ummu_find(rcache, request, true);
 
 	if (other) {
-		/* Relaxed: linked, and so referred to by the cache. */
-		__atomic_fetch_add(&other->refs, 1, __ATOMIC_RELAXED);
+		/* Linked: it is not released before we unlock. */
+		__atomic_fetch_add(&other->refs, 1, __ATOMIC_SEQ_CST);
 		*other_p = other;
 		return TAKEN;
 	}
 	if (request->unanswered)
 		return UNKNOWN;
-	if (!ummu_make_room(rcache, region->pub.length, evicted))
+	if (!ummu_make_room(rcache, region->pub.length, dead))
 		return NO_ROOM;
-	__atomic_fetch_add(&region->refs, 1, __ATOMIC_RELAXED);
-	ummu_interval_insert(&rcache->tree, &region->node);
-	ummu_account_add(rcache, region);
+	ummu_link(rcache, region);
 	return ADMITTED;
 }
 
 static enum admission admit(struct ummu_rcache *rcache, struct request *request,
 			    struct region *region, struct region **other_p)
 {
-	struct released evicted = { NULL };
+	struct region_list dead = { NULL };
 	enum admission admission;
 
 	for (;;) {
-		ummu_stripes_write_lock(&rcache->stripes);
+		ummu_lock(rcache);
 		admission = admit_locked(rcache, request, region, other_p,
-					 &evicted);
-		ummu_stripes_write_unlock(&rcache->stripes);
+					 &dead);
+		ummu_unlock(rcache);
 		if (admission != UNKNOWN)
 			break;
 		ummu_request_ask(rcache, request);
 	}
-	ummu_release(rcache, &evicted);
+	ummu_release(rcache, &dead);
 	return admission;
 }
 
+/* A region is PENDING no longer.  Under the lock. */
 static void wake_waiters(struct ummu_rcache *rcache)
 {
-	/*
-	 * The state changed before this.  A waiter that saw the old one under
-	 * the lock waits by now; one that takes the lock later sees the new.
-	 */
-	pthread_mutex_lock(&rcache->lock);
-	pthread_cond_broadcast(&rcache->settled);
-	pthread_mutex_unlock(&rcache->lock);
+	if (rcache->waiters)
+		pthread_cond_broadcast(&rcache->settled);
 }
 
-/* Wait while another thread registers @region.  Takes over the reference. */
+/* Wait while another thread registers @region.  Takes over the hold. */
 static void wait_for(struct ummu_rcache *rcache, struct region *region)
 {
-	pthread_mutex_lock(&rcache->lock);
-	/* Acquire: pairs with the release of publish() and ummu_unlink(). */
-	while (__atomic_load_n(&region->state, __ATOMIC_ACQUIRE) ==
-	       REGION_PENDING)
+	ummu_lock(rcache);
+	rcache->waiters++;
+	while (ummu_state(region) == REGION_PENDING)
 		pthread_cond_wait(&rcache->settled, &rcache->lock);
-	pthread_mutex_unlock(&rcache->lock);
-	ummu_drop_now(rcache, region);
+	rcache->waiters--;
+	ummu_unlock(rcache);
+	drop(rcache, region);
+}
+
+/* The table has no room for many more: replace it by a larger one. */
+static void enlarge_table(struct ummu_rcache *rcache, struct table *old)
+{
+	struct table *table = ummu_table_new(2 * old->size);
+
+	if (!table)
+		return; /* what it leaves out is found in the tree */
+	ummu_lock(rcache);
+	if (rcache->table != old) {
+		ummu_unlock(rcache);
+		ummu_table_free(table); /* another thread was faster */
+		return;
+	}
+	ummu_table_move(old, table);
+	rcache->table = table;
+	/* Release: the words before their address. */
+	__atomic_store_n(&rcache->view, table->view, __ATOMIC_RELEASE);
+	ummu_unlock(rcache);
+	ummu_table_forsake(old);
 }
 
 /* model: PUBLISH.  False if its memory changed meanwhile. */
 static bool publish(struct ummu_rcache *rcache, struct region *region)
 {
+	struct region_list retired = { NULL }, dead = { NULL };
+	struct table *crowded = NULL;
 	bool stale;
 
-	ummu_stripes_write_lock(&rcache->stripes);
+	ummu_lock(rcache);
 	stale = region->stale;
 	if (!stale) {
 		ummu_ring_insert(rcache, region);
-		/* Release: lookups see it through the stripes, waiters here. */
-		__atomic_store_n(&region->state, REGION_LIVE, __ATOMIC_RELEASE);
-	}
-	ummu_stripes_write_unlock(&rcache->stripes);
-	if (!stale)
+		/* Release: all that lookups and waiters read of it. */
+		ummu_set_state(region, REGION_COLD);
+		ummu_table_insert(rcache->table, region);
+		if (ummu_table_crowded(rcache->table))
+			crowded = rcache->table;
+		if (rcache->merges)
+			ummu_merge_absorb(rcache, region, &retired);
+		ummu_retire_end(rcache, &retired, &dead);
 		wake_waiters(rcache);
+	}
+	ummu_unlock(rcache);
+	ummu_release(rcache, &dead);
+	if (crowded)
+		enlarge_table(rcache, crowded);
 	return !stale;
 }
 
 /* A PENDING region leaves without having been seen; the owner keeps it. */
 static void withdraw(struct ummu_rcache *rcache, struct region *region)
 {
-	ummu_stripes_write_lock(&rcache->stripes);
+	ummu_lock(rcache);
+	ummu_retire_start(region);
 	ummu_unlink(rcache, region, LEAVE_UNCOUNTED);
-	ummu_stripes_write_unlock(&rcache->stripes);
 	wake_waiters(rcache);
-	ummu_drop_now(rcache, region); /* the cache's reference */
+	ummu_unlock(rcache);
 }
 
 /* After ummu_watch_valid() said no: known to have changed, or unknown? */
@@ -249,8 +260,8 @@ static bool has_moved(const struct region *region)
 
 /*
  * Register a region that is linked as PENDING and watched.  Takes over the
- * owner's reference.  Nobody else uses a PENDING region, so it needs no lock
- * until it is published.
+ * owner's hold.  Nobody else uses a PENDING region, so it needs no lock until
+ * it is published.
  */
 static int register_admitted(struct ummu_rcache *rcache, struct region *region,
 			     struct region **region_p)
@@ -286,52 +297,104 @@ static int register_admitted(struct ummu_rcache *rcache, struct region *region,
 	error = MOVED;
 withdraw:
 	withdraw(rcache, region);
-	ummu_drop_now(rcache, region);
+	drop(rcache, region);
 	return error;
 }
 
-/* One attempt at a region for @request; 0, -errno, LOOK_AGAIN or MOVED. */
-static int attempt(struct ummu_rcache *rcache, struct request *request,
-		   struct region **region_p)
+/*
+ * model: WATCH.  From here on an event can name the region, though it is not
+ * linked; the monitor's lock orders its contents before that.
+ */
+static int watch(struct ummu_rcache *rcache, struct region *region)
 {
-	struct region *region, *other;
-	int error;
+	int error = ummu_monitor_watch(rcache->monitor, region->pub.addr,
+				       region->pub.length, (uintptr_t)region,
+				       &region->watch);
 
-	error = region_new(rcache, request, &region);
 	if (error)
 		return error;
-	if (rcache->max_bytes && region->pub.length > rcache->max_bytes)
-		return pin_single_use(rcache, region, region_p);
+	region->proof = region->watch->proof;
+	region->expected = region->watch->expected;
+	return 0;
+}
 
-	/*
-	 * model: WATCH.  From here on an event can name the region, though it
-	 * is not linked; the monitor's lock orders its contents before that.
-	 */
-	error = ummu_monitor_watch(rcache->monitor, region->pub.addr,
-				   region->pub.length, (uintptr_t)region,
-				   &region->watch);
+/* One attempt to watch @region, link it and register it, as attempt(). */
+static int try_region(struct ummu_rcache *rcache, struct request *request,
+		      struct region *region, struct region **region_p)
+{
+	struct region *other;
+	int error = watch(rcache, region);
+
 	if (means_unwatchable(error))
 		return pin_single_use(rcache, region, region_p);
 	if (error) {
-		ummu_drop_now(rcache, region);
+		discard(rcache, region);
 		return error;
 	}
-
 	switch (admit(rcache, request, region, &other)) {
 	case ADMITTED:
 		return register_admitted(rcache, region, region_p);
 	case NO_ROOM:
 		return pin_single_use(rcache, region, region_p);
 	default:
-		ummu_drop_now(rcache, region);
+		discard(rcache, region);
 		wait_for(rcache, other);
 		return LOOK_AGAIN;
 	}
 }
 
+/* The same with what it adjoins or overlaps; nothing is lost if that fails. */
+static int try_merged(struct ummu_rcache *rcache, struct request *request,
+		      struct region *region, struct region **region_p)
+{
+	struct region *other;
+	int error;
+
+	if (watch(rcache, region)) {
+		discard(rcache, region);
+		return TOO_MUCH;
+	}
+	switch (admit(rcache, request, region, &other)) {
+	case ADMITTED:
+		error = register_admitted(rcache, region, region_p);
+		return error ? TOO_MUCH : 0;
+	case NO_ROOM:
+		discard(rcache, region);
+		return TOO_MUCH;
+	default:
+		discard(rcache, region);
+		wait_for(rcache, other);
+		return LOOK_AGAIN;
+	}
+}
+
+/*
+ * One attempt at a region for @request; 0, -errno, LOOK_AGAIN, MOVED, or, if
+ * it may be merged, TOO_MUCH.
+ */
+static int attempt(struct ummu_rcache *rcache, struct request *request,
+		   bool merge, struct region **region_p)
+{
+	struct range range = range_of(request);
+	struct region *region;
+	int error;
+
+	if (merge)
+		range = ummu_merge_range(rcache, request);
+	error = ummu_region_new(rcache, &range, request->access, &region);
+	if (error)
+		return error;
+	if (ummu_range_length(&range) != ummu_request_length(request))
+		return try_merged(rcache, request, region, region_p);
+	if (rcache->max_bytes && region->pub.length > rcache->max_bytes)
+		return pin_single_use(rcache, region, region_p);
+	return try_region(rcache, request, region, region_p);
+}
+
 static int get_slowly(struct ummu_rcache *rcache, struct request *request,
 		      bool unsettled, struct region **region_p)
 {
+	bool merge = rcache->merges;
 	struct region *region;
 	int moved = 0;
 	int error;
@@ -341,11 +404,12 @@ static int get_slowly(struct ummu_rcache *rcache, struct request *request,
 		ummu_reap(rcache);
 		if (unsettled)
 			return register_single_use(rcache, request, region_p);
-		error = attempt(rcache, request, region_p);
+		error = attempt(rcache, request, merge, region_p);
 		if (error <= 0)
 			return error;
 		if (error == MOVED && ++moved > RETRIES)
 			return -EAGAIN;
+		merge = merge && error == LOOK_AGAIN;
 		region = ummu_lookup(rcache, request, &unsettled);
 		if (region) {
 			*region_p = region;
@@ -358,10 +422,16 @@ static int get_slowly(struct ummu_rcache *rcache, struct request *request,
 int ummu_get_slowly(struct ummu_rcache *rcache, struct request *request,
 		    bool unsettled, struct region **region_p)
 {
+	struct lane *lane = ummu_own_lane(rcache);
 	int cancel = ummu_cancel_disable();
 	int error;
 
 	ummu_count(&rcache->counters.misses, 1);
+	__atomic_store_n(&rcache->registrar,
+			 (unsigned int)(lane - rcache->lanes),
+			 __ATOMIC_RELAXED);
+	if (lane != rcache->lanes)
+		lane->patience = 0;
 	error = get_slowly(rcache, request, unsettled, region_p);
 	ummu_cancel_restore(cancel);
 	return error;

@@ -5,38 +5,65 @@
 
 #include "internal.h"
 
-/* Events fetched by one read, and handled in one hold of the write lock. */
+/* Events fetched by one read, and handled in one hold of the lock. */
 #define EVENT_BATCH 32
 #define EVENTS_PER_HOLD 1024
 
-/*
- * model: RETIRE.  No lookup finds the region from here on.  Write lock; it is
- * off the ring, and the caller takes over the cache's reference and drops it.
- */
+/* R1.  Under the lock.  From here on no lookup returns the region. */
+void ummu_retire_start(struct region *region)
+{
+	if (__atomic_exchange_n(&region->state, REGION_RETIRED,
+				__ATOMIC_SEQ_CST) == REGION_USED)
+		region->laned = true;
+}
+
+/* model: RETIRE.  A RETIRED region leaves tree and table.  Under the lock. */
 void ummu_unlink(struct ummu_rcache *rcache, struct region *region,
 		 enum leave_reason reason)
 {
 	ummu_interval_remove(&rcache->tree, &region->node);
-	ummu_account_sub(rcache, region);
+	ummu_table_remove(rcache->table, region);
+	__atomic_store_n(&rcache->regions, rcache->regions - 1,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&rcache->bytes, rcache->bytes - region->pub.length,
+			 __ATOMIC_RELAXED);
 	ummu_count(&rcache->counters.left[reason], 1);
-	/* Release: a waiter that sees it sees what the owner did before. */
-	__atomic_store_n(&region->state, REGION_RETIRED, __ATOMIC_RELEASE);
+}
+
+/* A live region leaves; ummu_retire_end() follows.  Under the lock. */
+void ummu_retire_live(struct ummu_rcache *rcache, struct region *region,
+		      enum leave_reason reason, struct region_list *retired)
+{
+	ummu_ring_remove(rcache, region);
+	ummu_retire_start(region);
+	ummu_unlink(rcache, region, reason);
+	ummu_list_add(retired, region);
+}
+
+static bool any_laned(const struct region_list *list)
+{
+	for (struct region *region = list->first; region; region = region->next)
+		if (region->laned)
+			return true;
+	return false;
 }
 
 /*
- * model: DROP.  Give up one reference.  The region joins @released if it was the
- * last one; with a lock held too, but ummu_release() must follow without any.
+ * R2 and R3 for what has been retired in this hold of the lock: whatever nobody
+ * holds joins @dead, for ummu_release().
  */
-void ummu_drop(struct region *region, struct released *released)
+void ummu_retire_end(struct ummu_rcache *rcache, struct region_list *retired,
+		     struct region_list *dead)
 {
-	/*
-	 * Release: what this thread did with the region comes before its
-	 * dereg.  Acquire: the last one sees what all the others did.
-	 */
-	if (__atomic_sub_fetch(&region->refs, 1, __ATOMIC_ACQ_REL))
-		return;
-	region->next = released->first;
-	released->first = region;
+	bool known = !any_laned(retired) || ummu_see_slots(rcache);
+	struct region *region;
+
+	while ((region = ummu_list_take(retired))) {
+		if ((region->laned && !known) || ummu_is_held(rcache, region))
+			continue;
+		ummu_set_state(region, REGION_DEAD);
+		ummu_list_add(dead, region);
+	}
 }
 
 /* model: UNPIN.  No lock held. */
@@ -51,7 +78,7 @@ void ummu_unregister(struct ummu_rcache *rcache, struct region *region)
 			   __ATOMIC_RELAXED);
 }
 
-/* model: UNWATCH.  Steps (b) and (c) of the rule in internal.h.  No lock held. */
+/* model: UNWATCH.  No lock held. */
 void ummu_unwatch(struct ummu_rcache *rcache, struct region *region)
 {
 	struct ummu_watch *watch = region->watch;
@@ -61,57 +88,45 @@ void ummu_unwatch(struct ummu_rcache *rcache, struct region *region)
 	/* NULL first: a fork in between leaks the handle, never frees twice. */
 	region->watch = NULL;
 	ummu_monitor_unwatch(rcache->monitor, watch);
-	ummu_stripes_synchronize(&rcache->stripes);
 }
 
 /*
- * Deregister and free what nobody refers to any more; returns how many of them
- * were registered.  No lock held.
+ * Deregister what is DEAD, and let its memory be used again; returns how many
+ * of them were registered.  No lock held.
  */
-int ummu_release(struct ummu_rcache *rcache, struct released *released)
+int ummu_release(struct ummu_rcache *rcache, struct region_list *dead)
 {
 	struct region *region;
 	int deregistered = 0;
 	int cancel;
 
-	if (!released->first)
+	if (!dead->first)
 		return 0;
 	cancel = ummu_cancel_disable();
-	while ((region = released->first)) {
-		released->first = region->next;
+	for (region = dead->first; region; region = region->next) {
 		deregistered += region->registered;
 		/* The pinner may ask ummu_region_valid(): watched till then. */
 		ummu_unregister(rcache, region);
 		ummu_unwatch(rcache, region);
-		ummu_region_free(rcache, region);
 	}
+	ummu_regions_free(rcache, dead);
 	ummu_cancel_restore(cancel);
 	return deregistered;
 }
 
-/* Give up one reference, with no lock held. */
-void ummu_drop_now(struct ummu_rcache *rcache, struct region *region)
-{
-	struct released released = { NULL };
-
-	ummu_drop(region, &released);
-	ummu_release(rcache, &released);
-}
-
-/* A region the caller has a reference to leaves, unless it has left already. */
+/* A region the caller holds leaves, unless it has left already. */
 void ummu_retire(struct ummu_rcache *rcache, struct region *region,
 		 enum leave_reason reason)
 {
-	struct released released = { NULL };
+	struct region_list retired = { NULL }, dead = { NULL };
 
-	ummu_stripes_write_lock(&rcache->stripes);
-	if (__atomic_load_n(&region->state, __ATOMIC_RELAXED) == REGION_LIVE) {
-		ummu_ring_remove(rcache, region);
-		ummu_unlink(rcache, region, reason);
-		ummu_drop(region, &released);
+	ummu_lock(rcache);
+	if (ummu_is_live(region)) {
+		ummu_retire_live(rcache, region, reason, &retired);
+		ummu_retire_end(rcache, &retired, &dead);
 	}
-	ummu_stripes_write_unlock(&rcache->stripes);
-	ummu_release(rcache, &released);
+	ummu_unlock(rcache);
+	ummu_release(rcache, &dead);
 }
 
 static enum leave_reason leave_reason_of(uint32_t reason)
@@ -128,37 +143,36 @@ static enum leave_reason leave_reason_of(uint32_t reason)
 	}
 }
 
-/* The memory of a region changed.  Write lock.  True if it left by that. */
+/* The memory of a region changed.  Lock.  True if it left by that. */
 static bool spoil(struct ummu_rcache *rcache, struct region *region,
-		  enum leave_reason reason, struct released *released)
+		  enum leave_reason reason, struct region_list *retired)
 {
-	uint32_t state = __atomic_load_n(&region->state, __ATOMIC_RELAXED);
+	bool pending = ummu_state(region) == REGION_PENDING;
 
-	if (state == REGION_RETIRED)
+	if (!pending && !ummu_is_live(region))
 		return false;
-	/* Relaxed: its owner reads it under the write lock. */
+	/* Relaxed: its owner reads it under the lock. */
 	__atomic_store_n(&region->stale, true, __ATOMIC_RELAXED);
-	if (state == REGION_PENDING)
+	if (pending)
 		return false; /* the owner will not publish it */
-	ummu_ring_remove(rcache, region);
-	ummu_unlink(rcache, region, reason);
-	ummu_drop(region, released);
+	ummu_retire_live(rcache, region, reason, retired);
 	return true;
 }
 
 /*
- * model: REAP.  Handle some events in one hold of the write lock; true if there
+ * model: REAP.  Handle some events in one hold of the lock; true if there
  * may be more.  Reading an event and using the region that its cookie names
  * happen in the same hold: see internal.h.
  */
-static bool reap_some(struct ummu_rcache *rcache, struct released *released)
+static bool reap_some(struct ummu_rcache *rcache, struct region_list *dead)
 {
+	struct region_list retired = { NULL };
 	struct ummu_event events[EVENT_BATCH];
 	uint64_t generation;
 	bool more = true;
 	int count;
 
-	ummu_stripes_write_lock(&rcache->stripes);
+	ummu_lock(rcache);
 	for (int done = 0; done < EVENTS_PER_HOLD; done += count) {
 		/*
 		 * Sampled before the read that empties the queue: what is queued
@@ -169,7 +183,7 @@ static bool reap_some(struct ummu_rcache *rcache, struct released *released)
 		for (int i = 0; i < count; i++)
 			spoil(rcache,
 			      (struct region *)(uintptr_t)events[i].cookie,
-			      leave_reason_of(events[i].reason), released);
+			      leave_reason_of(events[i].reason), &retired);
 		if (count < EVENT_BATCH) {
 			/* Relaxed: a stale value costs one more reap. */
 			__atomic_store_n(&rcache->seen, generation,
@@ -178,20 +192,21 @@ static bool reap_some(struct ummu_rcache *rcache, struct released *released)
 			break;
 		}
 	}
-	ummu_stripes_write_unlock(&rcache->stripes);
+	ummu_retire_end(rcache, &retired, dead);
+	ummu_unlock(rcache);
 	return more;
 }
 
 static __attribute__((noinline)) int reap(struct ummu_rcache *rcache)
 {
-	struct released released = { NULL };
+	struct region_list dead = { NULL };
 	int cancel = ummu_cancel_disable();
 	int deregistered = 0;
 	bool more;
 
 	do {
-		more = reap_some(rcache, &released);
-		deregistered += ummu_release(rcache, &released);
+		more = reap_some(rcache, &dead);
+		deregistered += ummu_release(rcache, &dead);
 	} while (more);
 	ummu_cancel_restore(cancel);
 	return deregistered;
@@ -211,9 +226,10 @@ int ummu_reap(struct ummu_rcache *rcache)
 	return reap(rcache);
 }
 
-/* Everything linked that overlaps the request leaves.  Write lock. */
+/* Everything linked that overlaps the request leaves.  Lock. */
 static int spoil_range(struct ummu_rcache *rcache,
-		       const struct request *request, struct released *released)
+		       const struct request *request,
+		       struct region_list *retired)
 {
 	struct ummu_interval *node, *next;
 	int left = 0;
@@ -223,7 +239,7 @@ static int spoil_range(struct ummu_rcache *rcache,
 	     node; node = next) {
 		next = ummu_interval_next(node, request->start, request->last);
 		left += spoil(rcache, container_of(node, struct region, node),
-			      LEAVE_OTHER, released);
+			      LEAVE_OTHER, retired);
 	}
 	return left;
 }
@@ -231,20 +247,21 @@ static int spoil_range(struct ummu_rcache *rcache,
 int ummu_rcache_invalidate(struct ummu_rcache *rcache, const void *addr,
 			   size_t length)
 {
-	struct released released = { NULL };
+	struct region_list retired = { NULL }, dead = { NULL };
 	struct request request;
 	int left;
 
 	/* First, as in every call: a child touches no lock. */
 	if (ummu_monitor_status(rcache->monitor) == -ECHILD)
 		return -ECHILD;
-	if (ummu_request_init(&request, rcache->page_mask, addr, length, 0))
+	if (ummu_request_init(&request, ~rcache->page_bits, addr, length, 0))
 		return -EINVAL;
 
 	ummu_reap(rcache);
-	ummu_stripes_write_lock(&rcache->stripes);
-	left = spoil_range(rcache, &request, &released);
-	ummu_stripes_write_unlock(&rcache->stripes);
-	ummu_release(rcache, &released);
+	ummu_lock(rcache);
+	left = spoil_range(rcache, &request, &retired);
+	ummu_retire_end(rcache, &retired, &dead);
+	ummu_unlock(rcache);
+	ummu_release(rcache, &dead);
 	return left;
 }

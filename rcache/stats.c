@@ -11,12 +11,12 @@ static uint64_t value(const uint64_t *counter)
 	return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
 
-static uint64_t sum_of_hits(const struct stripes *stripes)
+static uint64_t sum_of_hits(const struct ummu_rcache *rcache)
 {
-	uint64_t hits = 0;
+	uint64_t hits = value(&rcache->counters.hits);
 
-	for (unsigned int i = 0; i < STRIPE_COUNT; i++)
-		hits += value(&stripes->stripe[i].hits);
+	for (unsigned int i = 1; i < LANE_COUNT; i++)
+		hits += value(&rcache->lanes[i].hits);
 	return hits;
 }
 
@@ -27,7 +27,7 @@ int ummu_rcache_stats(const struct ummu_rcache *rcache,
 	const struct counters *counters = &rcache->counters;
 	const struct ummu_rcache_stats known = {
 		.size = sizeof(known),
-		.hits = sum_of_hits(&rcache->stripes),
+		.hits = sum_of_hits(rcache),
 		.misses = value(&counters->misses),
 		.registrations = value(&counters->registrations),
 		.deregistrations = value(&counters->deregistrations),

@@ -262,6 +262,11 @@ formatted()
 	tracked '*.c' '*.h' | xargs clang-format --dry-run -Werror
 }
 
+check_instructions()
+{
+	run bench/instructions bench/cache/instructions "$work/gcc"
+}
+
 check_tree()
 {
 	run tree/licences licences_named
@@ -329,6 +334,8 @@ stage 'manual pages: mandoc -Tlint'
 check_manual
 stage 'libraries: exports and dependencies'
 check_libraries
+stage 'instructions of a hit: callgrind'
+check_instructions
 stage 'installed: examples through pkg-config, shared and static'
 check_install
 stage 'kernel: the module in virtual machines'

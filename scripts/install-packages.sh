@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # install-packages.sh - makes sure that the Debian packages of a task are there.
 #
-# usage: install-packages.sh build|drop-ins|check|model|format|module|vm|plot...
+# usage: install-packages.sh build|bench|drop-ins|check|model|format|module|vm|plot...
 #
 # Touches neither apt nor the network when nothing is missing.
 set -eu
@@ -13,12 +13,15 @@ packages_of()
 	build)
 		echo gcc libc6-dev meson ninja-build pkg-config \
 			libibverbs-dev libjson-c-dev liburing-dev ;;
+	bench)
+		# What the cache is compared with, plots, callgrind.
+		echo binutils gnuplot-nox libck-dev libucx-dev python3 valgrind ;;
 	drop-ins)
 		echo libfabric-dev libopenmpi-dev ;;
 	check)
 		# llvm: names for the sanitizers' addresses.
 		echo binutils clang clang-format g++ git libcmocka-dev \
-			libfabric-bin llvm mandoc openmpi-bin python3 ;;
+			libfabric-bin llvm mandoc openmpi-bin python3 valgrind ;;
 	model)
 		echo gcc libc6-dev spin ;;
 	format)

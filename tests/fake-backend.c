@@ -209,7 +209,8 @@ static int fake_read(struct ummu_monitor *monitor, struct ummu_event *events,
 
 static void fake_caps(const struct ummu_monitor *monitor, struct ummu_caps *caps)
 {
-	(void)monitor;
+	if (fake_of(monitor)->exact)
+		caps->flags = UMMU_CAPS_EXACT;
 	caps->claims[UMMU_OP_MUNMAP] = UMMU_CLAIM_CAUGHT;
 }
 

@@ -41,6 +41,7 @@ struct fake_range {
  * @on_settle:    called by settle, with no lock held
  * @on_read:      called by read when it has taken events, with no lock held
  * @mute:         read finds no events
+ * @exact:        caps say UMMU_CAPS_EXACT
  * @live:         watches that were not unwatched
  */
 struct fake_monitor {
@@ -52,6 +53,7 @@ struct fake_monitor {
 	int refuse_error, refuse;
 	int unsettled;
 	bool mute;
+	bool exact;
 	void (*on_settle)(void *arg);
 	void (*on_read)(void *arg);
 	void *arg;

@@ -13,13 +13,14 @@ void *fixture_page(const struct fixture *fixture, size_t page)
 	return (void *)(FIRST_PAGE + page * fixture->page);
 }
 
-int fixture_setup(void **state)
+static int setup_with(void **state, bool one_load, bool exact)
 {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 
 	assert_non_null(fixture);
 	fixture->page = (size_t)sysconf(_SC_PAGESIZE);
-	fixture->fake = fake_open(false);
+	fixture->fake = fake_open(one_load);
+	fixture->fake->exact = exact;
 	fake_pinner_init(&fixture->pinner);
 	assert_int_equal(ummu_rcache_create(&fixture->fake->base,
 					    &fake_pinner_ops, &fixture->pinner,
@@ -27,6 +28,21 @@ int fixture_setup(void **state)
 			 0);
 	*state = fixture;
 	return 0;
+}
+
+int fixture_setup(void **state)
+{
+	return setup_with(state, false, false);
+}
+
+int fixture_setup_one_load(void **state)
+{
+	return setup_with(state, true, false);
+}
+
+int fixture_setup_exact(void **state)
+{
+	return setup_with(state, true, true);
 }
 
 int fixture_teardown(void **state)

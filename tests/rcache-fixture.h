@@ -26,6 +26,9 @@ void *fixture_page(const struct fixture *fixture, size_t page);
 
 /** Setup and teardown of cmocka; no bounds, a monitor that has to settle. */
 int fixture_setup(void **state);
+/** A monitor like the kernel module's: one load; with _exact, one may merge. */
+int fixture_setup_one_load(void **state);
+int fixture_setup_exact(void **state);
 int fixture_teardown(void **state);
 
 /** In place of the cache of fixture_setup(), one with other options. */

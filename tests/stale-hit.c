@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lib/breakable.h"
+#include "base/breakable.h"
 #include "run.h"
 #include "witness.h"
 

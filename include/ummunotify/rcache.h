@@ -15,7 +15,8 @@
  * Errors are -errno; out-parameters are written only on success.
  *
  * THREAD SAFETY: any number of threads may use a cache, except while it is
- * created or destroyed.  The pinner is called in the caller's thread, with no
+ * created or destroyed.  Hits of 255 threads at a time take no lock and write
+ * no memory that others write; those of more take a lock.  The pinner is called in the caller's thread, with no
  * lock of the library held; it may itself use other caches, not this one.
  *
  * FORK: in a child, ummu_rcache_get() answers -ECHILD and nothing is ever
@@ -63,7 +64,8 @@ struct ummu_region {
  *                called again
  * @dereg:        undo reg.  It cannot fail: the region is gone afterwards
  * @covers:       does a region registered with @have serve a request for
- *                @want?  NULL: when it has all its bits
+ *                @want?  Not asked where the two are equal: it does.  NULL:
+ *                when it has all its bits
  *
  * reg and dereg run in whichever thread calls the cache.
  */
@@ -121,6 +123,8 @@ void ummu_rcache_destroy(struct ummu_rcache *rcache);
  * @region_p:      receives the region with one reference: ummu_rcache_put()
  *
  * Two threads that miss on the same range register it once; the second waits.
+ * Where the monitor's backend is exact (UMMU_CAPS_EXACT), what a request adjoins
+ * or overlaps is registered together with it, as one region.
  *
  * Errors: -EINVAL (length 0 or a range that wraps), -EFAULT (part of it is not
  * mapped), -EAGAIN (the memory kept
@@ -136,8 +140,9 @@ void ummu_rcache_put(struct ummu_rcache *rcache, struct ummu_region *region);
 /**
  * ummu_rcache_flush - deregister what was invalidated; with @all, what is idle
  *
- * Each call of the cache does the first by itself.  For a program that has
- * gone quiet: poll ummu_monitor_fd() of the cache's monitor, then flush.
+ * Each call of the cache does the first by itself, except that a hit or a put
+ * leaves it, for a while, to another thread that keeps missing and so does it.
+ * For a program that has gone quiet: poll ummu_monitor_fd() of the cache's monitor, then flush.
  * Returns the number of regions deregistered, or -ECHILD.
  */
 int ummu_rcache_flush(struct ummu_rcache *rcache, bool all);
