@@ -288,16 +288,25 @@ void rows_cycle(void)
 	}
 }
 
-/* Bytes of this process that are in memory. */
+/*
+ * Bytes of this process's own that are in memory.  Counted by a walk over its
+ * pages: /proc/self/statm may be off by dozens of them.
+ */
 static double resident(void)
 {
-	FILE *file = fopen("/proc/self/statm", "r");
-	unsigned long pages;
+	FILE *file = fopen("/proc/self/smaps_rollup", "r");
+	unsigned long kilobytes;
+	bool found = false;
+	char line[128];
 
-	if (!file || fscanf(file, "%*u %lu", &pages) != 1)
+	if (!file)
 		abort();
+	while (!found && fgets(line, sizeof(line), file))
+		found = sscanf(line, "Anonymous: %lu kB", &kilobytes) == 1;
 	fclose(file);
-	return (double)pages * (double)sysconf(_SC_PAGESIZE);
+	if (!found)
+		abort();
+	return (double)kilobytes * 1024;
 }
 
 /* In a process of its own, where no memory lies about to be used again. */
