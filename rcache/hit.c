@@ -254,13 +254,18 @@ static void count_hit(struct ummu_rcache *rcache)
 		ummu_count(&rcache->counters.hits, 1);
 }
 
-/* A hit or a put of a process that is no child.  Reap, unless that can wait. */
-static void reap_if_due(struct ummu_rcache *rcache)
+/*
+ * A hit or a put of a process that is no child.  Reap some, unless that can wait.
+ * False: there are no news.
+ */
+static bool reap_if_due(struct ummu_rcache *rcache)
 {
-	if (unlikely(ummu_monitor_generation(rcache->monitor) !=
-		     __atomic_load_n(&rcache->seen, __ATOMIC_RELAXED)) &&
-	    !ummu_lane_leaves_it(rcache))
-		ummu_reap(rcache);
+	if (likely(ummu_monitor_generation(rcache->monitor) ==
+		   __atomic_load_n(&rcache->seen, __ATOMIC_RELAXED)))
+		return false;
+	if (!ummu_lane_leaves_it(rcache))
+		ummu_reap_some(rcache);
+	return true;
 }
 
 /* The monitor has failed: no get is to be served without asking it. */
@@ -278,7 +283,7 @@ static __attribute__((noinline)) int get_checked(struct ummu_rcache *rcache,
 						 uint64_t access,
 						 struct ummu_region **region_p)
 {
-	bool unsettled = false;
+	bool unsettled = false, reaped;
 	struct request request;
 	struct region *region;
 	int error;
@@ -304,11 +309,13 @@ static __attribute__((noinline)) int get_checked(struct ummu_rcache *rcache,
 	 * First what has gone: a lookup would find it, take it for used, and
 	 * then retiring it would cost a barrier.
 	 */
-	reap_if_due(rcache);
+	reaped = reap_if_due(rcache);
 	region = ummu_lookup(rcache, &request, &unsettled);
 	if (likely(region != NULL)) {
 		count_hit(rcache);
-		reap_if_due(rcache);
+		/* What the lookup made the monitor find out. */
+		if (likely(!reaped))
+			reap_if_due(rcache);
 	} else {
 		error = ummu_get_slowly(rcache, &request, unsettled, &region);
 		if (error == -EBADF)

@@ -170,7 +170,6 @@ struct chunk;
  * @region_bytes: constant; @page_bits: of an address, without those in a page
  * @lock:      all of the following, and with @settled the wait for PENDING
  *             regions
- * @registrar: number of the thread that missed last; a relaxed atomic
  * @lanes_used, @lanes_claimed: lanes that were ever used are below the one, and
  *             so many; they only grow
  * @tree:      linked regions; read without the lock too
@@ -204,7 +203,6 @@ struct ummu_rcache {
 
 	_Alignas(LINE_BYTES) pthread_mutex_t lock;
 	pthread_cond_t settled;
-	unsigned int registrar;
 	unsigned int lanes_used, lanes_claimed;
 	unsigned int waiters;
 	struct ummu_interval_tree tree;
@@ -427,5 +425,6 @@ int ummu_release(struct ummu_rcache *rcache, struct region_list *dead);
 void ummu_retire(struct ummu_rcache *rcache, struct region *region,
 		 enum leave_reason reason);
 int ummu_reap(struct ummu_rcache *rcache);
+void ummu_reap_some(struct ummu_rcache *rcache);
 
 #endif

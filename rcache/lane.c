@@ -2,14 +2,19 @@
 /* lane.c - holds: give out slots, move holds out of them, count them, end them. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <time.h>
 
 #include "../base/breakable.h"
 #include "internal.h"
 
-/* A hit that finds news leaves them to others once it has done this ... */
-#define BURST 16	    /* so many times, */
-#define BURST_DISTANCE 8192 /* with fewer hits than this in between */
-#define PATIENCE UINT16_MAX /* ... for so many calls. */
+/*
+ * Hits and puts of a thread that have reaped BURST times in WINDOW_MS
+ * milliseconds leave it for the rest of them; PATIENCE calls later they look at
+ * the clock.
+ */
+#define BURST 16
+#define WINDOW_MS 8
+#define PATIENCE 128
 
 /* This thread's lane in this cache is used for the first time. */
 static void claim(struct ummu_rcache *rcache, struct lane *lane,
@@ -147,16 +152,25 @@ __attribute__((noinline)) void ummu_put_slowly(struct ummu_rcache *rcache,
 		ummu_last_put(rcache, region);
 }
 
+/* Coarse: it costs a few loads. */
+static uint32_t milliseconds(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+	return (uint32_t)time.tv_sec * 1000 + (uint32_t)(time.tv_nsec / 1000000);
+}
+
 /*
  * The monitor has news, and this thread has a hit or a put.  To reap costs
- * microseconds.  While there are news again and again, and another thread misses
- * and so reaps, this one does it a few times and then leaves it to that one for
- * a while.
+ * microseconds, a hit nanoseconds: where invalidations come by the thousand, a
+ * thread that only hits spends a hundredth of its time on them.  A miss reaps
+ * all that there is, and so does a flush.
  */
 bool ummu_lane_leaves_it(struct ummu_rcache *rcache)
 {
 	struct lane *lane = ummu_own_lane(rcache);
-	uint32_t hits = (uint32_t)lane->hits;
+	uint32_t now;
 
 	if (lane == rcache->lanes)
 		return false;
@@ -164,15 +178,15 @@ bool ummu_lane_leaves_it(struct ummu_rcache *rcache)
 		lane->patience--;
 		return true;
 	}
-	if (hits - lane->reaped_at >= BURST_DISTANCE ||
-	    __atomic_load_n(&rcache->registrar, __ATOMIC_RELAXED) ==
-		    (unsigned int)(lane - rcache->lanes))
+	now = milliseconds();
+	if (now - lane->window >= WINDOW_MS) {
+		lane->window = now;
 		lane->burst = 0;
-	lane->reaped_at = hits;
-	if (++lane->burst >= BURST) {
-		/* The next one again, unless it is calm by then. */
-		lane->burst = BURST - 1;
-		lane->patience = PATIENCE;
 	}
-	return false;
+	if (lane->burst < BURST) {
+		lane->burst++;
+		return false;
+	}
+	lane->patience = PATIENCE;
+	return true;
 }

@@ -40,15 +40,15 @@ struct region;
  * @hits:      gets that were hits; as above, relaxed
  * @recent:    the region that the last lookup by containment found; its thread
  *             only, as all below
- * @reaped_at: @hits (the low half) when a hit of this lane last reaped
- * @burst:     how many did so in quick succession
+ * @window:    when it began to count @burst, in milliseconds
+ * @burst:     how often hits and puts have reaped since
  * @patience:  how many calls may still leave invalidations to others
  */
 struct lane {
 	_Alignas(LINE_BYTES) uintptr_t slot[LANE_SLOTS];
 	uint64_t hits;
 	struct region *recent;
-	uint32_t reaped_at;
+	uint32_t window;
 	uint16_t burst;
 	uint16_t patience;
 };

@@ -422,16 +422,10 @@ static int get_slowly(struct ummu_rcache *rcache, struct request *request,
 int ummu_get_slowly(struct ummu_rcache *rcache, struct request *request,
 		    bool unsettled, struct region **region_p)
 {
-	struct lane *lane = ummu_own_lane(rcache);
 	int cancel = ummu_cancel_disable();
 	int error;
 
 	ummu_count(&rcache->counters.misses, 1);
-	__atomic_store_n(&rcache->registrar,
-			 (unsigned int)(lane - rcache->lanes),
-			 __ATOMIC_RELAXED);
-	if (lane != rcache->lanes)
-		lane->patience = 0;
 	error = get_slowly(rcache, request, unsettled, region_p);
 	ummu_cancel_restore(cancel);
 	return error;

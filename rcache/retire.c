@@ -5,9 +5,10 @@
 
 #include "internal.h"
 
-/* Events fetched by one read, and handled in one hold of the lock. */
+/* Events fetched by one read; and handled in one hold of the lock. */
 #define EVENT_BATCH 32
 #define EVENTS_PER_HOLD 1024
+#define EVENTS_PER_HIT EVENT_BATCH
 
 /* R1.  Under the lock.  From here on no lookup returns the region. */
 void ummu_retire_start(struct region *region)
@@ -160,11 +161,12 @@ static bool spoil(struct ummu_rcache *rcache, struct region *region,
 }
 
 /*
- * model: REAP.  Handle some events in one hold of the lock; true if there
+ * model: REAP.  Handle up to @most events in one hold of the lock; true if there
  * may be more.  Reading an event and using the region that its cookie names
  * happen in the same hold: see internal.h.
  */
-static bool reap_some(struct ummu_rcache *rcache, struct region_list *dead)
+static bool reap_up_to(struct ummu_rcache *rcache, int most,
+		       struct region_list *dead)
 {
 	struct region_list retired = { NULL };
 	struct ummu_event events[EVENT_BATCH];
@@ -173,7 +175,7 @@ static bool reap_some(struct ummu_rcache *rcache, struct region_list *dead)
 	int count;
 
 	ummu_lock(rcache);
-	for (int done = 0; done < EVENTS_PER_HOLD; done += count) {
+	for (int done = 0; done < most; done += count) {
 		/*
 		 * Sampled before the read that empties the queue: what is queued
 		 * after that read moves the generation past the sample.
@@ -205,7 +207,7 @@ static __attribute__((noinline)) int reap(struct ummu_rcache *rcache)
 	bool more;
 
 	do {
-		more = reap_some(rcache, &dead);
+		more = reap_up_to(rcache, EVENTS_PER_HOLD, &dead);
 		deregistered += ummu_release(rcache, &dead);
 	} while (more);
 	ummu_cancel_restore(cancel);
@@ -224,6 +226,20 @@ int ummu_reap(struct ummu_rcache *rcache)
 			     1))
 		return 0;
 	return reap(rcache);
+}
+
+/*
+ * The same for a hit or a put, which cannot wait for all of them: what it leaves
+ * is still news to the next call.
+ */
+void ummu_reap_some(struct ummu_rcache *rcache)
+{
+	struct region_list dead = { NULL };
+	int cancel = ummu_cancel_disable();
+
+	reap_up_to(rcache, EVENTS_PER_HIT, &dead);
+	ummu_release(rcache, &dead);
+	ummu_cancel_restore(cancel);
 }
 
 /* Everything linked that overlaps the request leaves.  Lock. */

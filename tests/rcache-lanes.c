@@ -286,6 +286,72 @@ static void failed_monitor_serves_nothing(void **state)
 	assert_int_equal(ummu_rcache_flush(fixture->rcache, true), 1);
 }
 
+/* Invalidated, and not in use.  This thread does not miss. */
+static void spoil_idle(struct fixture *fixture, size_t page)
+{
+	struct errand errand = { .fixture = fixture, .page = page };
+
+	elsewhere(&errand, get_it);
+	fixture_put(fixture, errand.region);
+	fake_invalidate(fixture->fake, fixture_page(fixture, page), 1,
+			UMMU_REASON_UNMAP);
+}
+
+/* Who calls now and then leaves nothing for later. */
+static void rare_hits_reap(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_touch(fixture, 0, 1);
+	for (unsigned int i = 0; i < 100; i++) {
+		spoil_idle(fixture, 2);
+		usleep(1000);
+		fixture_touch(fixture, 0, 1);
+		assert_int_equal(fixture->pinner.deregistered, i + 1);
+	}
+}
+
+/* A hit does not stop for everything; but a miss does. */
+static void hits_share_what_there_is(void **state)
+{
+	struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < 400; i++)
+		fixture_touch(fixture, 2 * i, 1);
+	usleep(10000);
+	fake_invalidate(fixture->fake, fixture_page(fixture, 100), 200 * 4096,
+			UMMU_REASON_UNMAP);
+	fixture_put(fixture, fixture_get(fixture, 0, 1, 0));
+	assert_in_range(fixture->pinner.deregistered, 32, 64);
+	fixture_touch(fixture, 801, 1);
+	assert_int_equal(fixture->pinner.deregistered, 100);
+}
+
+/* Who calls often reaps now and then, and in the end after a few calls. */
+static void frequent_hits_leave_it_for_later(void **state)
+{
+	struct fixture *fixture = *state;
+	unsigned int left = 0;
+
+	for (size_t i = 0; i <= 1000; i++)
+		fixture_touch(fixture, 2 * i, 1);
+	for (unsigned int i = 1; i <= 1000; i++) {
+		fake_invalidate(fixture->fake, fixture_page(fixture, 2 * i), 1,
+				UMMU_REASON_UNMAP);
+		fixture_touch(fixture, 0, 1);
+		left += fixture->pinner.deregistered < i;
+	}
+	print_message("%u of 1000 were left for later\n", left);
+	assert_int_not_equal(left, 0);
+	usleep(12000);
+	/* 128 calls, and 32 regions with each further one. */
+	for (unsigned int i = 0; i < (128 + 32) / 2; i++)
+		fixture_touch(fixture, 0, 1);
+	assert_in_range(fixture->pinner.deregistered, 400, 1000);
+	assert_int_equal(ummu_rcache_flush(fixture->rcache, false),
+			 1000 - fixture->pinner.deregistered);
+}
+
 #define ONE_LOAD(test)                                                \
 	cmocka_unit_test_setup_teardown(test, fixture_setup_one_load, \
 					fixture_teardown)
@@ -304,6 +370,9 @@ int main(void)
 		ONE_LOAD(within_others),
 		ONE_LOAD(many_regions),
 		ONE_LOAD(failed_monitor_serves_nothing),
+		ONE_LOAD(rare_hits_reap),
+		ONE_LOAD(hits_share_what_there_is),
+		ONE_LOAD(frequent_hits_leave_it_for_later),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
