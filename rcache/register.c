@@ -57,14 +57,17 @@ static bool means_no_room(int error)
 	return error == -ENOMEM || error == -EAGAIN || error == -ENOBUFS;
 }
 
-/* model: PIN.  No lock held.  Each retry follows an eviction, so it ends. */
-static int pin(struct ummu_rcache *rcache, struct region *region)
+/*
+ * model: PIN.  No lock held.  Each retry follows an eviction, so it ends.  What
+ * need not be had evicts nothing: a hole in it may look like no room.
+ */
+static int pin(struct ummu_rcache *rcache, struct region *region, bool needed)
 {
 	int error;
 
 	do {
 		error = call_reg(rcache, region);
-	} while (means_no_room(error) &&
+	} while (needed && means_no_room(error) &&
 		 ummu_evict_idle(rcache, region->pub.length));
 	return error;
 }
@@ -80,7 +83,7 @@ static int pin_single_use(struct ummu_rcache *rcache, struct region *region,
 
 	ummu_unwatch(rcache, region);
 	region->pub.cached = false;
-	error = pin(rcache, region);
+	error = pin(rcache, region, true);
 	if (error) {
 		discard(rcache, region);
 		return error;
@@ -264,9 +267,9 @@ static bool has_moved(const struct region *region)
  * it is published.
  */
 static int register_admitted(struct ummu_rcache *rcache, struct region *region,
-			     struct region **region_p)
+			     bool needed, struct region **region_p)
 {
-	int error = pin(rcache, region);
+	int error = pin(rcache, region, needed);
 	bool valid;
 
 	if (error)
@@ -333,7 +336,7 @@ static int try_region(struct ummu_rcache *rcache, struct request *request,
 	}
 	switch (admit(rcache, request, region, &other)) {
 	case ADMITTED:
-		return register_admitted(rcache, region, region_p);
+		return register_admitted(rcache, region, true, region_p);
 	case NO_ROOM:
 		return pin_single_use(rcache, region, region_p);
 	default:
@@ -356,7 +359,7 @@ static int try_merged(struct ummu_rcache *rcache, struct request *request,
 	}
 	switch (admit(rcache, request, region, &other)) {
 	case ADMITTED:
-		error = register_admitted(rcache, region, region_p);
+		error = register_admitted(rcache, region, false, region_p);
 		return error ? TOO_MUCH : 0;
 	case NO_ROOM:
 		discard(rcache, region);

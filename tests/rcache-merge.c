@@ -114,6 +114,21 @@ static void no_worse_than_apart(void **state)
 	expect_regions(fixture, 4, 6);
 }
 
+/* mlock() says the same of a hole as of a limit. */
+static void no_room_for_all_evicts_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_touch(fixture, 100, 4);
+	fixture_touch(fixture, 0, 2);
+	fixture->pinner.fail_at = fixture->pinner.calls + 1;
+	fixture->pinner.fail_count = 1;
+	fixture->pinner.fail_error = -ENOMEM;
+	fixture_touch(fixture, 2, 2);
+	expect_regions(fixture, 3, 8);
+	assert_int_equal(fixture_stats(fixture).evictions, 0);
+}
+
 static void what_went_away_is_not_joined(void **state)
 {
 	struct fixture *fixture = *state;
@@ -212,6 +227,7 @@ int main(void)
 						fixture_setup, fixture_teardown),
 		EXACT(what_is_in_use_stays_its_users),
 		EXACT(no_worse_than_apart),
+		EXACT(no_room_for_all_evicts_nothing),
 		EXACT(what_went_away_is_not_joined),
 		EXACT(within_the_bounds),
 		EXACT(not_at_any_price),

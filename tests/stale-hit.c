@@ -26,6 +26,7 @@
 #define MORE_SECONDS 20.0 /* for a broken library that was lucky */
 #define MAX_THREADS 4
 #define SLOT_BYTES ((size_t)64 << 10)
+#define SLOT_STRIDE (2 * SLOT_BYTES) /* what adjoins may be one region */
 #define ARENA_BYTES ((size_t)1 << 30)
 #define GETS 3 /* per mapping */
 
@@ -72,7 +73,7 @@ static char *win_slot(struct user *user)
 
 	while (!__atomic_load_n(&slots->stop, __ATOMIC_RELAXED)) {
 		slot = slots->arena +
-		       SLOT_BYTES * (run_random(&user->random) % slots->count);
+		       SLOT_STRIDE * (run_random(&user->random) % slots->count);
 		mapped = mmap(slot, SLOT_BYTES, PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
 			      -1, 0);

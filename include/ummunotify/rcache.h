@@ -124,7 +124,9 @@ void ummu_rcache_destroy(struct ummu_rcache *rcache);
  *
  * Two threads that miss on the same range register it once; the second waits.
  * Where the monitor's backend is exact (UMMU_CAPS_EXACT), what a request adjoins
- * or overlaps is registered together with it, as one region.
+ * or overlaps is registered together with it, as one region.  Then reg() is asked
+ * for memory of earlier requests too, which another thread may be unmapping: if
+ * it fails, the request is registered alone.
  *
  * Errors: -EINVAL (length 0 or a range that wraps), -EFAULT (part of it is not
  * mapped), -EAGAIN (the memory kept
