@@ -28,11 +28,16 @@ static inline uintptr_t *slot_of(struct lane *lane, const struct region *region)
 	return NULL;
 }
 
-/* H3, where the region is not USED. */
-static __attribute__((noinline)) bool warm_up(struct region *region)
+/*
+ * H3, where the region is not USED.  First what has gone leaves: if this is part
+ * of it, then to retire it costs no barrier.
+ */
+static __attribute__((noinline)) bool warm_up(struct ummu_rcache *rcache,
+					      struct region *region)
 {
 	uint32_t cold = REGION_COLD;
 
+	ummu_reap(rcache);
 	/* The slot before the exchange, whatever the processor. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return __atomic_compare_exchange_n(&region->state, &cold, REGION_USED,
@@ -71,7 +76,8 @@ static inline bool hold(struct ummu_rcache *rcache, uintptr_t *slot,
 {
 	__atomic_store_n(slot, (uintptr_t)region, __ATOMIC_RELEASE);
 	ummu_compiler_barrier();
-	if (unlikely(ummu_state(region) != REGION_USED) && !warm_up(region))
+	if (unlikely(ummu_state(region) != REGION_USED) &&
+	    !warm_up(rcache, region))
 		goto give_up;
 	if (likely(serves(rcache, region, addr, length, access)))
 		return true;
@@ -305,10 +311,6 @@ static __attribute__((noinline)) int get_checked(struct ummu_rcache *rcache,
 	if (error)
 		return error;
 
-	/*
-	 * First what has gone: a lookup would find it, take it for used, and
-	 * then retiring it would cost a barrier.
-	 */
 	reaped = reap_if_due(rcache);
 	region = ummu_lookup(rcache, &request, &unsettled);
 	if (likely(region != NULL)) {

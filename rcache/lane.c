@@ -14,7 +14,7 @@
  */
 #define BURST 16
 #define WINDOW_MS 8
-#define PATIENCE 128
+#define PATIENCE 256
 
 /* This thread's lane in this cache is used for the first time. */
 static void claim(struct ummu_rcache *rcache, struct lane *lane,

@@ -161,9 +161,9 @@ static bool spoil(struct ummu_rcache *rcache, struct region *region,
 }
 
 /*
- * model: REAP.  Handle up to @most events in one hold of the lock; true if there
- * may be more.  Reading an event and using the region that its cookie names
- * happen in the same hold: see internal.h.
+ * model: REAP.  Handle up to @most events; true if there may be more.  Reading an
+ * event and using the region that its cookie names happen in the same hold of the
+ * lock: see internal.h.
  */
 static bool reap_up_to(struct ummu_rcache *rcache, int most,
 		       struct region_list *dead)
@@ -174,7 +174,6 @@ static bool reap_up_to(struct ummu_rcache *rcache, int most,
 	bool more = true;
 	int count;
 
-	ummu_lock(rcache);
 	for (int done = 0; done < most; done += count) {
 		/*
 		 * Sampled before the read that empties the queue: what is queued
@@ -195,7 +194,6 @@ static bool reap_up_to(struct ummu_rcache *rcache, int most,
 		}
 	}
 	ummu_retire_end(rcache, &retired, dead);
-	ummu_unlock(rcache);
 	return more;
 }
 
@@ -207,7 +205,9 @@ static __attribute__((noinline)) int reap(struct ummu_rcache *rcache)
 	bool more;
 
 	do {
+		ummu_lock(rcache);
 		more = reap_up_to(rcache, EVENTS_PER_HOLD, &dead);
+		ummu_unlock(rcache);
 		deregistered += ummu_release(rcache, &dead);
 	} while (more);
 	ummu_cancel_restore(cancel);
@@ -229,15 +229,19 @@ int ummu_reap(struct ummu_rcache *rcache)
 }
 
 /*
- * The same for a hit or a put, which cannot wait for all of them: what it leaves
- * is still news to the next call.
+ * The same for a hit or a put, which can wait neither for all of them nor for
+ * the lock: what it leaves is still news to the next call.
  */
 void ummu_reap_some(struct ummu_rcache *rcache)
 {
 	struct region_list dead = { NULL };
-	int cancel = ummu_cancel_disable();
+	int cancel;
 
+	if (pthread_mutex_trylock(&rcache->lock))
+		return;
+	cancel = ummu_cancel_disable();
 	reap_up_to(rcache, EVENTS_PER_HIT, &dead);
+	ummu_unlock(rcache);
 	ummu_release(rcache, &dead);
 	ummu_cancel_restore(cancel);
 }

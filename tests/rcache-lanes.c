@@ -318,6 +318,7 @@ static void hits_share_what_there_is(void **state)
 
 	for (size_t i = 0; i < 400; i++)
 		fixture_touch(fixture, 2 * i, 1);
+	fixture_touch(fixture, 0, 1); /* USED by now */
 	usleep(10000);
 	fake_invalidate(fixture->fake, fixture_page(fixture, 100), 200 * 4096,
 			UMMU_REASON_UNMAP);
@@ -344,8 +345,8 @@ static void frequent_hits_leave_it_for_later(void **state)
 	print_message("%u of 1000 were left for later\n", left);
 	assert_int_not_equal(left, 0);
 	usleep(12000);
-	/* 128 calls, and 32 regions with each further one. */
-	for (unsigned int i = 0; i < (128 + 32) / 2; i++)
+	/* 256 calls, and 32 regions with each further one. */
+	for (unsigned int i = 0; i < (256 + 32) / 2; i++)
 		fixture_touch(fixture, 0, 1);
 	assert_in_range(fixture->pinner.deregistered, 400, 1000);
 	assert_int_equal(ummu_rcache_flush(fixture->rcache, false),
