@@ -86,11 +86,14 @@ give_up:
 	return false;
 }
 
-/* Not found where it belongs by its first address. */
+/*
+ * Not found where it belongs by its first address.  *none: there is no region of
+ * that range, unless it is being linked or moved at this moment.
+ */
 static struct region *find_further(struct ummu_rcache *rcache,
 				   struct lane *lane, uintptr_t *slot,
 				   uint64_t addr, uint64_t length,
-				   uint64_t access)
+				   uint64_t access, bool *none)
 {
 	uint64_t view = __atomic_load_n(&rcache->view, __ATOMIC_ACQUIRE);
 	uint64_t hash = ummu_table_hash(addr & rcache->page_bits);
@@ -113,6 +116,7 @@ static struct region *find_further(struct ummu_rcache *rcache,
 	/* Wraps to less than addr if it is no range: then there is none. */
 	node = ummu_interval_covering(&rcache->tree, addr, addr + (length - 1),
 				      TREE_STEPS);
+	*none = !node;
 	if (!node)
 		return NULL;
 	region = container_of(node, struct region, node);
@@ -154,17 +158,17 @@ static inline struct region *look_near(const struct ummu_rcache *rcache,
 
 /*
  * model: LOOKUP.  A live region that serves, held in @slot; its watch was not
- * looked at.  NULL: there is none, or it was overlooked.
+ * looked at.  NULL: there is none, or it was overlooked; *none as above.
  */
 static struct region *find(struct ummu_rcache *rcache, struct lane *lane,
 			   uintptr_t *slot, uint64_t addr, uint64_t length,
-			   uint64_t access)
+			   uint64_t access, bool *none)
 {
 	struct region *region = look_there(rcache, addr);
 
 	if (region && hold(rcache, slot, region, addr, length, access))
 		return region;
-	return find_further(rcache, lane, slot, addr, length, access);
+	return find_further(rcache, lane, slot, addr, length, access, none);
 }
 
 /*
@@ -191,19 +195,26 @@ static struct region *find_locked(struct ummu_rcache *rcache,
 	}
 }
 
+/*
+ * Without @thorough a region may be overlooked at the moment that it is linked:
+ * then it is found before another one is.
+ */
 static struct region *find_anyhow(struct ummu_rcache *rcache,
-				  struct request *request)
+				  struct request *request, bool thorough)
 {
 	struct lane *lane = ummu_own_lane(rcache);
 	uintptr_t *slot = free_slot(lane);
 	struct region *region = NULL;
+	bool none = false;
 
 	if (unlikely(!slot))
 		slot = ummu_lane_slot(rcache, &lane);
 	if (likely(slot != NULL))
 		region = find(rcache, lane, slot, request->addr,
-			      request->length, request->access);
-	return likely(region != NULL) ? region : find_locked(rcache, request);
+			      request->length, request->access, &none);
+	if (likely(region != NULL) || (none && !thorough))
+		return region;
+	return find_locked(rcache, request);
 }
 
 static void put_hold(struct ummu_rcache *rcache, struct region *region)
@@ -229,11 +240,11 @@ static void put_hold(struct ummu_rcache *rcache, struct region *region)
  * Each round that does not return takes one spent region out of the tree.
  */
 struct region *ummu_lookup(struct ummu_rcache *rcache, struct request *request,
-			   bool *unsettled)
+			   bool thorough, bool *unsettled)
 {
 	struct region *region;
 
-	while ((region = find_anyhow(rcache, request))) {
+	while ((region = find_anyhow(rcache, request, thorough))) {
 		/* model: VALIDATE */
 		if (likely(ummu_watch_valid(region->watch)))
 			return region;
@@ -312,7 +323,7 @@ static __attribute__((noinline)) int get_checked(struct ummu_rcache *rcache,
 		return error;
 
 	reaped = reap_if_due(rcache);
-	region = ummu_lookup(rcache, &request, &unsettled);
+	region = ummu_lookup(rcache, &request, false, &unsettled);
 	if (likely(region != NULL)) {
 		count_hit(rcache);
 		/* What the lookup made the monitor find out. */
@@ -339,23 +350,23 @@ get_undoing(struct ummu_rcache *rcache, void *addr, size_t length,
 }
 
 /*
- * May a call go on although the monitor's word is not the one last seen?  Not
- * with 0, which says "look closer" and is what a child of fork reads.
+ * Is the monitor's word another one than was last seen, and not to be left to
+ * others?  0 never is, which says "look closer" and is what a child of fork
+ * reads.  @spend: one call of the patience that is left.
  */
-static inline bool is_patient(struct lane *lane, uint64_t word)
-{
-	return word && lane->patience && lane->patience--;
-}
-
-static inline bool has_news(const struct ummu_rcache *rcache, struct lane *lane)
+static inline bool has_news(const struct ummu_rcache *rcache, struct lane *lane,
+			    unsigned int spend)
 {
 	uint64_t word = __atomic_load_n(__atomic_load_n(&rcache->proof,
 							__ATOMIC_RELAXED),
 					__ATOMIC_ACQUIRE);
 
-	return unlikely(word !=
-			__atomic_load_n(&rcache->seen, __ATOMIC_RELAXED)) &&
-	       !is_patient(lane, word);
+	if (likely(word == __atomic_load_n(&rcache->seen, __ATOMIC_RELAXED)))
+		return false;
+	if (!word || !lane->patience)
+		return true;
+	lane->patience -= spend;
+	return false;
 }
 
 /*
@@ -419,7 +430,7 @@ int ummu_rcache_get(struct ummu_rcache *rcache, void *addr, size_t length,
 	uintptr_t *slot = free_slot(lane);
 	struct region *region;
 
-	if (unlikely(!slot) || has_news(rcache, lane))
+	if (unlikely(!slot) || unlikely(has_news(rcache, lane, 1)))
 		return get_checked(rcache, addr, length, access, region_p);
 	region = look_there(rcache, (uintptr_t)addr);
 	if (unlikely(!region))
@@ -469,6 +480,6 @@ void ummu_rcache_put(struct ummu_rcache *rcache, struct ummu_region *pub)
 	ummu_compiler_barrier();
 	if (unlikely(ummu_state(region) == REGION_RETIRED))
 		put_last(rcache, region);
-	else if (has_news(rcache, lane))
+	else if (unlikely(has_news(rcache, lane, 0))) /* its get has paid */
 		put_checked(rcache);
 }

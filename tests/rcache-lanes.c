@@ -345,8 +345,8 @@ static void frequent_hits_leave_it_for_later(void **state)
 	print_message("%u of 1000 were left for later\n", left);
 	assert_int_not_equal(left, 0);
 	usleep(12000);
-	/* 256 calls, and 32 regions with each further one. */
-	for (unsigned int i = 0; i < (256 + 32) / 2; i++)
+	/* 512 calls, and 32 regions with each further one. */
+	for (unsigned int i = 0; i < (512 + 32) / 2; i++)
 		fixture_touch(fixture, 0, 1);
 	assert_in_range(fixture->pinner.deregistered, 400, 1000);
 	assert_int_equal(ummu_rcache_flush(fixture->rcache, false),

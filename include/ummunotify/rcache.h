@@ -145,7 +145,7 @@ void ummu_rcache_put(struct ummu_rcache *rcache, struct ummu_region *region);
  * Each call of the cache does the first by itself.  A get that misses, and this
  * call, do it for all that was invalidated; a hit or a put for 32 ranges, and in
  * each thread 16 times in 8 milliseconds.  After that it is left to others until
- * these are over, and for at most 256 calls of that thread more.
+ * these are over, and for at most 512 calls of that thread more.
  * For a program that has gone quiet: poll ummu_monitor_fd() of the cache's
  * monitor, then flush.
  * Returns the number of regions deregistered, or -ECHILD.
