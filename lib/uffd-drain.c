@@ -38,8 +38,11 @@ static uint64_t now_ns(void)
 /*
  * model: PROBE.  An empty range is refused with EINVAL, but the kernel looks
  * at its count of operations in flight first, and answers EAGAIN then.
+ *
+ * Part of its caller: after a system call returns are mispredicted, and that is
+ * most of what a check costs beside it.
  */
-enum uffd_probe ummu_uffd_probe(int fd)
+static inline __attribute__((always_inline)) enum uffd_probe probe(int fd)
 {
 	struct uffdio_writeprotect nothing = { .mode = 0 };
 
@@ -53,6 +56,11 @@ enum uffd_probe ummu_uffd_probe(int fd)
 	default:
 		return UFFD_LOST;
 	}
+}
+
+enum uffd_probe ummu_uffd_probe(int fd)
+{
+	return probe(fd);
 }
 
 static void remember_grace(struct uffd_process *process, uint64_t start,
@@ -271,7 +279,7 @@ bool ummu_uffd_settle(struct uffd_process *process)
 		}
 		if (__atomic_load_n(&process->failed, __ATOMIC_ACQUIRE))
 			return false;
-		switch (ummu_uffd_probe(process->fd)) {
+		switch (probe(process->fd)) {
 		case UFFD_QUIET:
 			/*
 			 * model: RECHECK.  The load below after the probe: if

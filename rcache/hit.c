@@ -239,8 +239,9 @@ static void put_hold(struct ummu_rcache *rcache, struct region *region)
  *
  * Each round that does not return takes one spent region out of the tree.
  */
-struct region *ummu_lookup(struct ummu_rcache *rcache, struct request *request,
-			   bool thorough, bool *unsettled)
+static inline __attribute__((always_inline)) struct region *
+lookup(struct ummu_rcache *rcache, struct request *request, bool thorough,
+       bool *unsettled)
 {
 	struct region *region;
 
@@ -261,6 +262,12 @@ struct region *ummu_lookup(struct ummu_rcache *rcache, struct request *request,
 	return NULL;
 }
 
+struct region *ummu_lookup(struct ummu_rcache *rcache, struct request *request,
+			   bool thorough, bool *unsettled)
+{
+	return lookup(rcache, request, thorough, unsettled);
+}
+
 static void count_hit(struct ummu_rcache *rcache)
 {
 	struct lane *lane = ummu_own_lane(rcache);
@@ -271,14 +278,19 @@ static void count_hit(struct ummu_rcache *rcache)
 		ummu_count(&rcache->counters.hits, 1);
 }
 
+static inline bool has_moved(const struct ummu_rcache *rcache)
+{
+	return unlikely(ummu_monitor_generation(rcache->monitor) !=
+			__atomic_load_n(&rcache->seen, __ATOMIC_RELAXED));
+}
+
 /*
  * A hit or a put of a process that is no child.  Reap some, unless that can wait.
  * False: there are no news.
  */
 static bool reap_if_due(struct ummu_rcache *rcache)
 {
-	if (likely(ummu_monitor_generation(rcache->monitor) ==
-		   __atomic_load_n(&rcache->seen, __ATOMIC_RELAXED)))
+	if (!has_moved(rcache))
 		return false;
 	if (!ummu_lane_leaves_it(rcache))
 		ummu_reap_some(rcache);
@@ -323,7 +335,8 @@ static __attribute__((noinline)) int get_checked(struct ummu_rcache *rcache,
 		return error;
 
 	reaped = reap_if_due(rcache);
-	region = ummu_lookup(rcache, &request, false, &unsettled);
+	/* In here: after a system call each return is one that is not foreseen. */
+	region = lookup(rcache, &request, false, &unsettled);
 	if (likely(region != NULL)) {
 		count_hit(rcache);
 		/* What the lookup made the monitor find out. */
@@ -444,7 +457,9 @@ int ummu_rcache_get(struct ummu_rcache *rcache, void *addr, size_t length,
 
 static __attribute__((noinline)) void put_checked(struct ummu_rcache *rcache)
 {
-	if (ummu_monitor_status(rcache->monitor) != -ECHILD)
+	/* To a child the generation, too, is another one. */
+	if (has_moved(rcache) &&
+	    ummu_monitor_status(rcache->monitor) != -ECHILD)
 		reap_if_due(rcache);
 }
 
