@@ -226,6 +226,26 @@ static bool reader_returned(struct reader *reader)
 	return __atomic_load_n(&reader->returned, __ATOMIC_ACQUIRE);
 }
 
+/*
+ * A read in the middle of munmap() may see the event before the page is gone, and
+ * so have the page pinned again: then there is another event after it, and LAST.
+ */
+static void expect_unmap_was_told(struct reader *reader, char *memory)
+{
+	const volatile uint64_t *counter = device_counter(reader->fd);
+
+	pthread_join(reader->pthread, NULL);
+	if (reader->result == 1) {
+		expect_inval(&reader->events[0], 6, memory, memory + page,
+			     true);
+		reader->result = device_read(reader->fd, reader->events, 4);
+	}
+	assert_int_equal(reader->result, 2);
+	expect_inval(&reader->events[0], 6, memory, memory + page, true);
+	expect_last(&reader->events[1], *counter);
+	close(reader->fd);
+}
+
 static void blocks_and_is_woken(void **state)
 {
 	struct reader reader;
@@ -238,11 +258,7 @@ static void blocks_and_is_woken(void **state)
 	usleep(20000);
 	assert_false(reader_returned(&reader));
 	munmap(memory, page);
-	pthread_join(reader.pthread, NULL);
-	assert_int_equal(reader.result, 2);
-	expect_inval(&reader.events[0], 6, memory, memory + page, true);
-	expect_last(&reader.events[1], 1);
-	close(reader.fd);
+	expect_unmap_was_told(&reader, memory);
 }
 
 static int handled;
@@ -287,9 +303,7 @@ static void interrupted_and_restarted(void **state)
 	usleep(20000);
 	assert_false(reader_returned(&reader));
 	munmap(memory, page);
-	pthread_join(reader.pthread, NULL);
-	assert_int_equal(reader.result, 2);
-	close(reader.fd);
+	expect_unmap_was_told(&reader, memory);
 }
 
 /* An event that was dropped leaves a LAST, and that wakes too. */
