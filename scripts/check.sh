@@ -89,6 +89,7 @@ check_kernel()
 	[ -n "${UMMU_LONG-}" ] || return 0
 	run kernel/bench bench/kernel/run --build "$work/gcc"
 	run kernel/openmpi-two-nodes tests/openmpi/two-nodes.sh "$work/gcc"
+	run kernel/libfabric-2 tests/integrations/libfabric-2.sh "$work/gcc"
 }
 
 check_clang()

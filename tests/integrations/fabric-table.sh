@@ -5,6 +5,7 @@
 #
 # usage: fabric-table.sh BUILD-FOLDER [MONITOR...]
 #
+# FABRIC_IN, if set, is a command that runs another, in another libfabric.
 # The monitors are kmod and uffd, of this project; memhooks and userfaultfd, of
 # libfabric.  Needs an RDMA adapter: soft-roce makes one.  Fails if kmod shows
 # a wrong byte, or uffd one where it claims none, or if no registration was ever
@@ -43,8 +44,10 @@ bytes() # MONITOR SECONDS CHANGE...
 	kmod | uffd) export UMMU_MONITOR=$monitor; unset FI_MR_CACHE_MONITOR ;;
 	*) export FI_MR_CACHE_MONITOR=$monitor; unset UMMU_MONITOR ;;
 	esac
-	timeout -k 5 "$limit" "$build/tests/integrations/fabric-bytes" \
-		-a 10.9.9.1 "$@" >>"$scratch/$monitor" 2>>"$scratch/$monitor.log"
+	# shellcheck disable=SC2086 # a command and its arguments
+	timeout -k 5 "$limit" ${FABRIC_IN-} \
+		"$build/tests/integrations/fabric-bytes" -a 10.9.9.1 "$@" \
+		>>"$scratch/$monitor" 2>>"$scratch/$monitor.log"
 }
 
 # libfabric's userfaultfd waits for ever for some page faults.
