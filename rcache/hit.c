@@ -458,8 +458,7 @@ int ummu_rcache_get(struct ummu_rcache *rcache, void *addr, size_t length,
 static __attribute__((noinline)) void put_checked(struct ummu_rcache *rcache)
 {
 	/* To a child the generation, too, is another one. */
-	if (has_moved(rcache) &&
-	    ummu_monitor_status(rcache->monitor) != -ECHILD)
+	if (has_moved(rcache) && ummu_monitor_status(rcache->monitor) != -ECHILD)
 		reap_if_due(rcache);
 }
 

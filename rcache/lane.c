@@ -158,7 +158,8 @@ static uint32_t milliseconds(void)
 	struct timespec time;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-	return (uint32_t)time.tv_sec * 1000 + (uint32_t)(time.tv_nsec / 1000000);
+	return (uint32_t)time.tv_sec * 1000 +
+	       (uint32_t)(time.tv_nsec / 1000000);
 }
 
 /*

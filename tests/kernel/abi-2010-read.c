@@ -236,8 +236,7 @@ static void expect_unmap_was_told(struct reader *reader, char *memory)
 
 	pthread_join(reader->pthread, NULL);
 	if (reader->result == 1) {
-		expect_inval(&reader->events[0], 6, memory, memory + page,
-			     true);
+		expect_inval(&reader->events[0], 6, memory, memory + page, true);
 		reader->result = device_read(reader->fd, reader->events, 4);
 	}
 	assert_int_equal(reader->result, 2);
