@@ -177,7 +177,8 @@ static void handler_unmaps_under_a_cache(void **state)
 		assert_int_equal(witness_get(&witness, memory, page, &number),
 				 0);
 		__atomic_store_n(&offered, memory, __ATOMIC_RELEASE);
-		for (int i = 0; i < 8; i++) {
+		/* Long enough for a signal to come in between. */
+		for (int i = 0; i < 64; i++) {
 			int result = witness_get(&witness, used, page, &number);
 
 			assert_true(result >= 0);
