@@ -278,7 +278,7 @@ static void count_hit(struct ummu_rcache *rcache)
 		ummu_count(&rcache->counters.hits, 1);
 }
 
-static inline bool has_moved(const struct ummu_rcache *rcache)
+static inline bool generation_moved(const struct ummu_rcache *rcache)
 {
 	return unlikely(ummu_monitor_generation(rcache->monitor) !=
 			__atomic_load_n(&rcache->seen, __ATOMIC_RELAXED));
@@ -290,7 +290,7 @@ static inline bool has_moved(const struct ummu_rcache *rcache)
  */
 static bool reap_if_due(struct ummu_rcache *rcache)
 {
-	if (!has_moved(rcache))
+	if (!generation_moved(rcache))
 		return false;
 	if (!ummu_lane_leaves_it(rcache))
 		ummu_reap_some(rcache);
@@ -458,7 +458,8 @@ int ummu_rcache_get(struct ummu_rcache *rcache, void *addr, size_t length,
 static __attribute__((noinline)) void put_checked(struct ummu_rcache *rcache)
 {
 	/* To a child the generation, too, is another one. */
-	if (has_moved(rcache) && ummu_monitor_status(rcache->monitor) != -ECHILD)
+	if (generation_moved(rcache) &&
+	    ummu_monitor_status(rcache->monitor) != -ECHILD)
 		reap_if_due(rcache);
 }
 
