@@ -21,7 +21,7 @@
 #include "race-cpu.h"
 #include "tests/run.h"
 
-#define ROW_SECONDS 60
+#define ROW_SECONDS 120
 #define MORE_SECONDS 0.2
 #define SKIPPED 77
 

@@ -23,6 +23,7 @@
 #define OFFLINE "/sys/devices/system/memory/soft_offline_page"
 #define MOVE_ALL 4 /* MPOL_MF_MOVE_ALL */
 #define TRIES 10
+#define SETTLE 60 /* seconds; less where it acts sooner */
 
 /* --------------------------------------------------------------- khugepaged */
 
@@ -246,14 +247,14 @@ const struct foreign_act foreign_kernel[] = {
 	{ .name = "khugepaged",
 	  .must = ON(ANONYMOUS) | ON(MEMFD),
 	  .pages = HUGE_PAGES,
-	  .settle = 20,
+	  .settle = SETTLE,
 	  .prepare = need_khugepaged,
 	  .ready = allow_huge,
 	  .run = wake_khugepaged,
 	  .finish = calm_khugepaged },
 	{ .name = "KSM merges",
 	  .must = ON(ANONYMOUS),
-	  .settle = 20,
+	  .settle = SETTLE,
 	  .prepare = need_ksm,
 	  .ready = make_alike,
 	  .run = run_ksm,
