@@ -18,6 +18,7 @@
 
 #define COOKIE 1
 #define EVENTS 4
+#define TRIES 1000 /* of a millisecond */
 
 /**
  * struct foreign_watch - what is watched
@@ -129,15 +130,29 @@ unsigned int foreign_watch_look(struct foreign_watch *watch)
 	return changed;
 }
 
-/* Is there an event for the region, and LAST? */
+/*
+ * Is there an event for the region, and then LAST?  The latter comes later if the
+ * kernel is at work here at this moment: then there is another event first.
+ */
 static bool told_2010(struct foreign_watch *watch)
 {
 	struct ummunotify_event events[EVENTS];
-	int count = device_read(watch->fd, events, EVENTS);
+	bool told = false;
 
-	return count == 2 && events[0].type == UMMUNOTIFY_EVENT_TYPE_INVAL &&
-	       events[0].user_cookie_counter == COOKIE &&
-	       events[1].type == UMMUNOTIFY_EVENT_TYPE_LAST;
+	for (int tries = 0; tries < TRIES; tries++) {
+		int count = device_read(watch->fd, events, EVENTS);
+
+		for (int i = 0; i < count; i++) {
+			if (events[i].type == UMMUNOTIFY_EVENT_TYPE_LAST)
+				return told;
+			told |= events[i].type == UMMUNOTIFY_EVENT_TYPE_INVAL &&
+				events[i].user_cookie_counter == COOKIE;
+		}
+		if (!told)
+			return false;
+		usleep(1000);
+	}
+	return false;
 }
 
 /** foreign_watch_end - looks once more, and says what was seen. */
