@@ -22,6 +22,8 @@
 
 #include <ummunotify/pin-uring.h>
 
+#include "pages.h"
+
 #define LENGTH ((size_t)64 * 1024)
 #define SLOTS 4
 
@@ -36,15 +38,6 @@ struct fixture {
 };
 
 /* At @where if that is free: another thread may be faster. */
-static void *map(void *where)
-{
-	void *addr = mmap(where, LENGTH, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	assert_ptr_not_equal(addr, MAP_FAILED);
-	return addr;
-}
-
 /* Pages that this process has pinned for long, in KiB. */
 static long pinned_kib(void)
 {
@@ -101,8 +94,8 @@ static int open_fixture(void **state)
 	if (!ret)
 		ret = ummu_rcache_create(f->monitor, &ummu_pin_uring_ops,
 					 f->pin, NULL, &f->cache);
-	f->buffer = map(NULL);
-	f->other = map(NULL);
+	f->buffer = pages_map(NULL, LENGTH);
+	f->other = pages_map(NULL, LENGTH);
 	f->pinned = pinned_kib();
 	return ret;
 }
@@ -235,7 +228,7 @@ static void reads_into_new_pages(void **state)
 		assert_filled(f->buffer, 1);
 
 		munmap(f->buffer, LENGTH);
-		f->buffer = map(f->buffer);
+		f->buffer = pages_map(f->buffer, LENGTH);
 		region = get(f, f->buffer);
 		read_fixed(f, region, f->buffer, new);
 		ummu_rcache_put(f->cache, region);
@@ -253,7 +246,7 @@ static void eviction_gives_slots_back(void **state)
 	int i, j;
 
 	for (i = 0; i < SLOTS; i++) {
-		buffers[i] = map(NULL);
+		buffers[i] = pages_map(NULL, LENGTH);
 		regions[i] = get(f, buffers[i]);
 		for (j = 0; j < i; j++)
 			assert_int_not_equal(regions[i]->handle.number,
@@ -358,7 +351,7 @@ static struct stranger retired_by_another(struct fixture *f)
 
 	munmap(f->buffer, LENGTH);
 	let_visit(&stranger);
-	f->buffer = map(NULL);
+	f->buffer = pages_map(NULL, LENGTH);
 	return stranger;
 }
 

@@ -24,6 +24,7 @@
 #include <cmocka.h>
 
 #include "lib/uffd-abi.h"
+#include "pages.h"
 #include "run.h"
 #include "witness.h"
 
@@ -35,10 +36,8 @@ static bool kmod;	    /* the backend */
 
 static char *map_pages(size_t count)
 {
-	char *memory = mmap(NULL, count * page, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory = pages_map(NULL, count * page);
 
-	assert_ptr_not_equal(memory, MAP_FAILED);
 	memset(memory, 1, count * page);
 	return memory;
 }
@@ -46,10 +45,7 @@ static char *map_pages(size_t count)
 /* The same addresses, other pages. */
 static void map_again(char *memory, size_t count, uint64_t number)
 {
-	assert_ptr_equal(mmap(memory, count * page, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
-			      -1, 0),
-			 memory);
+	assert_ptr_equal(pages_map(memory, count * page), memory);
 	*(volatile uint64_t *)memory = number;
 }
 
