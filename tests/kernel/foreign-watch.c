@@ -137,19 +137,16 @@ unsigned int foreign_watch_look(struct foreign_watch *watch)
 static bool told_2010(struct foreign_watch *watch)
 {
 	struct ummunotify_event events[EVENTS];
-	bool told = false;
 
 	for (int tries = 0; tries < TRIES; tries++) {
 		int count = device_read(watch->fd, events, EVENTS);
 
-		for (int i = 0; i < count; i++) {
-			if (events[i].type == UMMUNOTIFY_EVENT_TYPE_LAST)
-				return told;
-			told |= events[i].type == UMMUNOTIFY_EVENT_TYPE_INVAL &&
-				events[i].user_cookie_counter == COOKIE;
-		}
-		if (!told)
+		if ((count != 1 && count != 2) ||
+		    events[0].type != UMMUNOTIFY_EVENT_TYPE_INVAL ||
+		    events[0].user_cookie_counter != COOKIE)
 			return false;
+		if (count == 2)
+			return events[1].type == UMMUNOTIFY_EVENT_TYPE_LAST;
 		usleep(1000);
 	}
 	return false;
