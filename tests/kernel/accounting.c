@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,18 +27,20 @@ static char group[64];
 /* Not touched, and watched where nothing happens. */
 static char *memory;
 
-static bool put(const char *file, const char *format, ...)
+/* A file of the group, for writing. */
+static int open_file(const char *file)
 {
-	char path[128], text[64];
-	va_list arguments;
-	ssize_t length, written;
-	int fd;
+	char path[128];
 
-	va_start(arguments, format);
-	length = vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
 	snprintf(path, sizeof(path), "%s/%s", group, file);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
+	return open(path, O_WRONLY | O_CLOEXEC);
+}
+
+static bool put(const char *file, const char *text)
+{
+	ssize_t length = (ssize_t)strlen(text), written;
+	int fd = open_file(file);
+
 	if (fd < 0)
 		return false;
 	written = write(fd, text, (size_t)length);
@@ -106,10 +107,7 @@ static bool limit_to(long bytes)
 	int length;
 
 	if (fd < 0) {
-		char path[128];
-
-		snprintf(path, sizeof(path), "%s/memory.max", group);
-		fd = open(path, O_WRONLY | O_CLOEXEC);
+		fd = open_file("memory.max");
 		if (fd < 0 || mlockall(MCL_CURRENT | MCL_FUTURE))
 			return false;
 	}
