@@ -262,10 +262,11 @@ lookup(struct ummu_rcache *rcache, struct request *request, bool thorough,
 	return NULL;
 }
 
+/* The same, thorough: for a get that has looked before. */
 struct region *ummu_lookup(struct ummu_rcache *rcache, struct request *request,
-			   bool thorough, bool *unsettled)
+			   bool *unsettled)
 {
-	return lookup(rcache, request, thorough, unsettled);
+	return lookup(rcache, request, true, unsettled);
 }
 
 static void count_hit(struct ummu_rcache *rcache)
@@ -284,17 +285,11 @@ static inline bool generation_moved(const struct ummu_rcache *rcache)
 			__atomic_load_n(&rcache->seen, __ATOMIC_RELAXED));
 }
 
-/*
- * A hit or a put of a process that is no child.  Reap some, unless that can wait.
- * False: there are no news.
- */
-static bool reap_if_due(struct ummu_rcache *rcache)
+/* There are news, and this is no child.  Reap some, unless that can wait. */
+static void reap_news(struct ummu_rcache *rcache)
 {
-	if (!generation_moved(rcache))
-		return false;
 	if (!ummu_lane_leaves_it(rcache))
 		ummu_reap_some(rcache);
-	return true;
 }
 
 /* The monitor has failed: no get is to be served without asking it. */
@@ -312,7 +307,7 @@ static __attribute__((noinline)) int get_checked(struct ummu_rcache *rcache,
 						 uint64_t access,
 						 struct ummu_region **region_p)
 {
-	bool unsettled = false, reaped;
+	bool unsettled = false, news;
 	struct request request;
 	struct region *region;
 	int error;
@@ -334,14 +329,16 @@ static __attribute__((noinline)) int get_checked(struct ummu_rcache *rcache,
 	if (error)
 		return error;
 
-	reaped = reap_if_due(rcache);
+	news = generation_moved(rcache);
+	if (news)
+		reap_news(rcache);
 	/* In here: after a system call each return is one that is not foreseen. */
 	region = lookup(rcache, &request, false, &unsettled);
 	if (likely(region != NULL)) {
 		count_hit(rcache);
 		/* What the lookup made the monitor find out. */
-		if (likely(!reaped))
-			reap_if_due(rcache);
+		if (!news && generation_moved(rcache))
+			reap_news(rcache);
 	} else {
 		error = ummu_get_slowly(rcache, &request, unsettled, &region);
 		if (error == -EBADF)
@@ -460,7 +457,7 @@ static __attribute__((noinline)) void put_checked(struct ummu_rcache *rcache)
 	/* To a child the generation, too, is another one. */
 	if (generation_moved(rcache) &&
 	    ummu_monitor_status(rcache->monitor) != -ECHILD)
-		reap_if_due(rcache);
+		reap_news(rcache);
 }
 
 /* P3, and then what every put does. */

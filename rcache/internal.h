@@ -391,7 +391,7 @@ void ummu_request_ask(const struct ummu_rcache *rcache, struct request *request)
 
 /* hit.c */
 struct region *ummu_lookup(struct ummu_rcache *rcache, struct request *request,
-			   bool thorough, bool *unsettled);
+			   bool *unsettled);
 
 /* register.c */
 int ummu_get_slowly(struct ummu_rcache *rcache, struct request *request,

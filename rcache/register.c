@@ -413,7 +413,7 @@ static int get_slowly(struct ummu_rcache *rcache, struct request *request,
 		if (error == MOVED && ++moved > RETRIES)
 			return -EAGAIN;
 		merge = merge && error == LOOK_AGAIN;
-		region = ummu_lookup(rcache, request, true, &unsettled);
+		region = ummu_lookup(rcache, request, &unsettled);
 		if (region) {
 			*region_p = region;
 			return 0;
