@@ -14,16 +14,20 @@ vm=${here%/tests/integrations}/scripts/vm
 . "$vm/cache.sh"
 kept=${kernels%/kernels}/libfabric-2
 
+# One at a time: clones share it.
 fetch()
-{
-	local new=$kept.new
-	[ -s "$kept/version" ] && return
+(
+	new=$kept.new
+	mkdir -p "${kept%/*}"
+	exec 9>"$kept.lock"
+	flock 9
+	[ -s "$kept/version" ] && exit
 	rm -rf "$new" "$kept"
-	mkdir -p "$new"
-	"$vm/unpack-packages" "$new" trixie libfabric1 ibverbs-providers || return
+	mkdir "$new"
+	"$vm/unpack-packages" "$new" trixie libfabric1 ibverbs-providers || exit
 	awk '$1 == "libfabric1" { print $2 }' "$new/packages" >"$new/version"
 	mv "$new" "$kept"
-}
+)
 
 # In the guest, whose files are thrown away: all of it in the other root.
 inside() # BUILD COMMAND...
