@@ -17,9 +17,9 @@
  * struct ummu_monitor - the part of a monitor that every backend has
  * @backend:    its calls
  * @generation: the generation word; the backend's memory
- * @event_fd:   for poll(); the backend's
+ * @event_fd:   for poll(); the backend's; not used by one that has ->event_fd()
  * @claimed:    1 while one reader owns the events (atomic)
- * @polled:     1 once somebody has asked for @event_fd (atomic)
+ * @polled:     1 once somebody has asked for the descriptor (atomic)
  * @watched, @refused: counters for statistics (relaxed atomics)
  *
  * A backend embeds this as the first member of its own struct.
@@ -38,7 +38,8 @@ struct ummu_monitor {
  * struct ummu_backend - one source of notifications
  * @name:       for people and for UMMU_MONITOR
  * @only_named: never chosen as "the best one here"
- * @open:       allocate a monitor with ->generation and ->event_fd set
+ * @open:       allocate a monitor with ->generation set, and ->event_fd unless
+ *              the backend makes its descriptor by @event_fd
  * @close:      end every watch, free everything; also runs in a forked child
  * @status:     0, -ECHILD or -EBADF
  * @watch:      [start, last] is whole pages and not empty; -errno as in
@@ -46,12 +47,18 @@ struct ummu_monitor {
  *              monitor if this backend has @settle, else NULL; its ->proof is
  *              the caller's to set
  * @unwatch:    also runs in a forked child, where it only frees
+ * @release:    give back what the kernel was asked for on behalf of watches that
+ *              have ended, in [start, last], which is whole pages and not empty;
+ *              0 or -errno after ummu_explain().  No lock of the caller is
+ *              held.  NULL: nothing outlives a watch
  * @settle:     store what every invalidation that has completed by now did;
  *              false if that cannot be known in bounded time.  NULL: the
  *              words are always up to date
  * @generation: a load, exact for operations that have returned; NULL: a plain
  *              load of ->generation is
- * @polled:     somebody asks for ->event_fd for the first time: from here on it
+ * @event_fd:   the descriptor for poll(), made at the first call; -errno after
+ *              ummu_explain().  NULL: monitor->event_fd
+ * @polled:     somebody asks for the descriptor for the first time: from here on it
  *              has to be quiet when there are no events.  NULL: it always is
  * @read:       events, oldest first; never blocks
  * @caps, @stats: fill in; size and the counters above are dealt with already
@@ -66,8 +73,11 @@ struct ummu_backend {
 		     uint64_t last, uint64_t cookie,
 		     struct ummu_watch **watch_p);
 	void (*unwatch)(struct ummu_monitor *monitor, struct ummu_watch *watch);
+	int (*release)(struct ummu_monitor *monitor, uint64_t start,
+		       uint64_t last);
 	bool (*settle)(const struct ummu_monitor *monitor);
 	uint64_t (*generation)(const struct ummu_monitor *monitor);
+	int (*event_fd)(struct ummu_monitor *monitor);
 	void (*polled)(struct ummu_monitor *monitor);
 	int (*read)(struct ummu_monitor *monitor, struct ummu_event *events,
 		    size_t max);

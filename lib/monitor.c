@@ -122,6 +122,8 @@ int ummu_monitor_fd(const struct ummu_monitor *monitor)
 	if (monitor->backend->polled &&
 	    !__atomic_exchange_n(&ours->polled, 1, __ATOMIC_ACQ_REL))
 		monitor->backend->polled(ours);
+	if (monitor->backend->event_fd)
+		return monitor->backend->event_fd(ours);
 	return monitor->event_fd;
 }
 
@@ -143,6 +145,13 @@ static bool whole_pages(const void *addr, size_t length, uint64_t *start,
 /* What no watch expects and no checkpoint has seen: "look closer". */
 static const uint64_t no_proof;
 
+static int no_range(const void *addr, size_t length)
+{
+	return ummu_explain(-EINVAL,
+			    "the range at %p of %zu bytes is empty or wraps",
+			    addr, length);
+}
+
 int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
 		       size_t length, uint64_t cookie,
 		       struct ummu_watch **watch_p)
@@ -154,9 +163,7 @@ int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
 		error = monitor->backend->watch(monitor, start, last, cookie,
 						watch_p);
 	else
-		error = ummu_explain(-EINVAL,
-				     "the range at %p of %zu bytes is empty or wraps",
-				     addr, length);
+		error = no_range(addr, length);
 	if (!error)
 		(*watch_p)->proof = (*watch_p)->settle ? &no_proof :
 							 (*watch_p)->state;
@@ -169,6 +176,18 @@ void ummu_monitor_unwatch(struct ummu_monitor *monitor, struct ummu_watch *watch
 {
 	if (watch)
 		monitor->backend->unwatch(monitor, watch);
+}
+
+int ummu_monitor_release(struct ummu_monitor *monitor, const void *addr,
+			 size_t length)
+{
+	uint64_t start, last;
+
+	if (!whole_pages(addr, length, &start, &last))
+		return no_range(addr, length);
+	if (!monitor->backend->release)
+		return 0;
+	return monitor->backend->release(monitor, start, last);
 }
 
 bool ummu_monitor_settle(const struct ummu_monitor *monitor)

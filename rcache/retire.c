@@ -283,5 +283,10 @@ int ummu_rcache_invalidate(struct ummu_rcache *rcache, const void *addr,
 	ummu_retire_end(rcache, &retired, &dead);
 	ummu_unlock(rcache);
 	ummu_release(rcache, &dead);
+	/*
+	 * Their watches have ended.  What a monitor cannot give back it does not
+	 * have: it has failed, and the kernel has forgotten its ranges.
+	 */
+	ummu_monitor_release(rcache->monitor, addr, length);
 	return left;
 }

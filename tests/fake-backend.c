@@ -151,6 +151,24 @@ static void fake_unwatch(struct ummu_monitor *monitor, struct ummu_watch *handle
 	free(watch);
 }
 
+static int fake_release(struct ummu_monitor *monitor, uint64_t start,
+			uint64_t last)
+{
+	struct fake_monitor *fake = fake_of(monitor);
+
+	if (in_child(fake))
+		return -ECHILD;
+	fake->released = (struct fake_range){ .start = start, .last = last };
+	if (fake->on_release)
+		fake->on_release(fake->arg);
+	return fake->failed ? -EBADF : 0;
+}
+
+static int fake_event_fd(struct ummu_monitor *monitor)
+{
+	return fake_of(monitor)->fd_error;
+}
+
 static bool fake_settle(const struct ummu_monitor *monitor)
 {
 	struct fake_monitor *fake = fake_of(monitor);
@@ -228,6 +246,8 @@ static const struct ummu_backend settling = {
 	.status = fake_status,
 	.watch = fake_watch,
 	.unwatch = fake_unwatch,
+	.release = fake_release,
+	.event_fd = fake_event_fd,
 	.settle = fake_settle,
 	.generation = fake_generation,
 	.read = fake_read,

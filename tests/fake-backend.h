@@ -40,6 +40,8 @@ struct fake_range {
  * @unsettled:    how many settle calls will answer "do not know" (-1: all)
  * @on_settle:    called by settle, with no lock held
  * @on_read:      called by read when it has taken events, with no lock held
+ * @on_release:   called by release; the range it was given last is @released
+ * @fd_error:     what ->event_fd() answers
  * @mute:         read finds no events
  * @exact:        caps say UMMU_CAPS_EXACT
  * @live:         watches that were not unwatched
@@ -56,6 +58,9 @@ struct fake_monitor {
 	bool exact;
 	void (*on_settle)(void *arg);
 	void (*on_read)(void *arg);
+	void (*on_release)(void *arg);
+	struct fake_range released;
+	int fd_error;
 	void *arg;
 	unsigned int live;
 	LIST_HEAD(, fake_watch) watches;

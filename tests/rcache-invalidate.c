@@ -296,6 +296,38 @@ static void invalidate_by_request_of_live(void **state)
 }
 
 /* A pinner that only unlocks pages that are still there asks in dereg. */
+/* What a release finds: the watches left, and that the cache can be used. */
+static void when_released(void *arg)
+{
+	struct fixture *fixture = arg;
+
+	assert_int_equal(fixture->fake->live, 1);
+	assert_int_equal(fixture->pinner.deregistered, 2);
+	/* Hangs if a lock is held. */
+	fixture_touch(fixture, 100, 1);
+}
+
+/* Idle regions have ended their watches before the kernel is asked. */
+static void invalidate_by_request_gives_back(void **state)
+{
+	struct fixture *fixture = *state;
+	struct ummu_region *held = fixture_get(fixture, 2, 1, 0);
+
+	fixture_touch(fixture, 0, 1);
+	fixture_touch(fixture, 1, 1);
+	fixture->fake->arg = fixture;
+	fixture->fake->on_release = when_released;
+	assert_int_equal(ummu_rcache_invalidate(fixture->rcache,
+						fixture_page(fixture, 0),
+						3 * fixture->page),
+			 3);
+	assert_int_equal(fixture->fake->released.start,
+			 (uintptr_t)fixture_page(fixture, 0));
+	assert_int_equal(fixture->fake->released.last,
+			 (uintptr_t)fixture_page(fixture, 3) - 1);
+	fixture_put(fixture, held);
+}
+
 static void dereg_can_ask_for_validity(void **state)
 {
 	struct fixture *fixture = *state;
@@ -359,6 +391,7 @@ int main(void)
 		WITH_FIXTURE(unsettled_lookup_goes_uncached),
 		WITH_FIXTURE(unsettled_validation_goes_uncached),
 		WITH_FIXTURE(invalidate_by_request_of_live),
+		WITH_FIXTURE(invalidate_by_request_gives_back),
 		WITH_FIXTURE(dereg_can_ask_for_validity),
 		WITH_FIXTURE(refused_watches_go_uncached),
 		WITH_FIXTURE(other_refusals_are_errors),

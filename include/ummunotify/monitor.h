@@ -121,6 +121,10 @@ int ummu_monitor_status(const struct ummu_monitor *monitor);
  * Readable (POLLIN) while ummu_monitor_read() would return events, and once
  * more after an event was dropped by ummu_monitor_unwatch(), until that has
  * returned 0.  It belongs to the monitor: do not read, write or close it.
+ *
+ * The first call may have to make it, and then returns -errno, with an
+ * explanation, where that is refused: -EMFILE, -ENFILE, -ENOMEM, or -ECHILD in a
+ * child of fork.  poll() ignores a negative descriptor, so check for it.
  */
 int ummu_monitor_fd(const struct ummu_monitor *monitor);
 
@@ -180,6 +184,21 @@ int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
  */
 void ummu_monitor_unwatch(struct ummu_monitor *monitor,
 			  struct ummu_watch *watch);
+
+/**
+ * ummu_monitor_release - give the kernel back what only ended watches needed
+ * @addr, @length: the range; widened to whole pages
+ *
+ * A watch that has ended may leave its mapping registered with the kernel for
+ * some seconds more, as most memory is watched again soon (uffd).  This returns
+ * once nothing that only ended watches needed is registered in the range any
+ * more: for memory that its owner is about to hand to somebody else, such as a
+ * userfaultfd of its own.  What a live watch needs stays.
+ *
+ * Returns 0; -EINVAL (length 0, or the range wraps), -ECHILD, -EBADF.
+ */
+int ummu_monitor_release(struct ummu_monitor *monitor, const void *addr,
+			 size_t length);
 
 /** ummu_monitor_settle - out-of-line half of the two inline checks below. */
 bool ummu_monitor_settle(const struct ummu_monitor *monitor);

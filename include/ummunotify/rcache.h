@@ -158,6 +158,9 @@ int ummu_rcache_flush(struct ummu_rcache *rcache, bool all);
  * For changes that the monitor's backend cannot see (ummunotify(7)): call it
  * after the change and before the next get.  Regions in use leave lookup now
  * and are deregistered by their last put.  Returns how many left, or -errno.
+ *
+ * It ends with ummu_monitor_release() of the range: memory in which no region is
+ * in use may be handed to somebody else afterwards.
  */
 int ummu_rcache_invalidate(struct ummu_rcache *rcache, const void *addr,
 			   size_t length);

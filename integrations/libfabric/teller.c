@@ -109,6 +109,10 @@ int ummu_teller_start(struct ummu_monitor *monitor, size_t max, bool trust,
 
 	if (!teller)
 		return -ENOMEM;
+	/* Made by the first call; poll() would ignore one that is negative. */
+	error = ummu_monitor_fd(monitor);
+	if (error < 0)
+		goto free_teller;
 	teller->monitor = monitor;
 	teller->process = getpid();
 	teller->wake = eventfd(0, EFD_CLOEXEC);
