@@ -15,6 +15,7 @@
 #define UMMU_LOCK_H
 
 #include <pthread.h>
+#include <time.h>
 
 #ifdef UMMU_COUNT_LOCKS
 /* Locks that the calling thread holds; initial-exec, so never allocated. */
@@ -43,6 +44,19 @@ static inline void ummu_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
 	UMMU_LOCKS_HELD_ADD(-1u);
 	pthread_cond_wait(cond, mutex);
 	UMMU_LOCKS_HELD_ADD(1u);
+}
+
+/** ummu_cond_wait_until - the same until CLOCK_MONOTONIC says @until: ETIMEDOUT. */
+static inline int ummu_cond_wait_until(pthread_cond_t *cond,
+				       pthread_mutex_t *mutex,
+				       const struct timespec *until)
+{
+	int error;
+
+	UMMU_LOCKS_HELD_ADD(-1u);
+	error = pthread_cond_clockwait(cond, mutex, CLOCK_MONOTONIC, until);
+	UMMU_LOCKS_HELD_ADD(1u);
+	return error;
 }
 
 #endif

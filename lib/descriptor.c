@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* descriptor.c - keep descriptors out of the way of others. */
+/* descriptor.c - descriptors that are known again if others close them. */
 #define _GNU_SOURCE
 #include "descriptor.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A table of this many descriptors is small. */
@@ -24,4 +26,47 @@ int ummu_descriptor_move_high(int fd)
 		return fd;
 	close(fd);
 	return high;
+}
+
+int ummu_descriptor_keep(struct ummu_descriptor *descriptor, int fd)
+{
+	struct stat identity;
+	int error;
+
+	if (fd < 0)
+		return fd;
+	fd = ummu_descriptor_move_high(fd);
+	if (fstat(fd, &identity)) {
+		error = -errno;
+		close(fd);
+		return error;
+	}
+	*descriptor = (struct ummu_descriptor){
+		.fd = fd,
+		.device = identity.st_dev,
+		.inode = identity.st_ino,
+	};
+	return 0;
+}
+
+enum ummu_identity
+ummu_descriptor_identity(const struct ummu_descriptor *descriptor)
+{
+	struct stat now;
+
+	if (descriptor->fd < 0)
+		return UMMU_NOT_OURS;
+	if (fstat(descriptor->fd, &now))
+		return errno == EBADF ? UMMU_NOT_OURS : UMMU_NOT_TOLD;
+	return now.st_dev == descriptor->device &&
+			       now.st_ino == descriptor->inode ?
+		       UMMU_OURS :
+		       UMMU_NOT_OURS;
+}
+
+void ummu_descriptor_close(struct ummu_descriptor *descriptor)
+{
+	if (ummu_descriptor_is_ours(descriptor))
+		close(descriptor->fd);
+	descriptor->fd = -1;
 }

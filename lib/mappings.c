@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * mappings.c - read this process's mappings without allocating.
- *
- * Only used when mappings run short, so the text of /proc/self/maps will do;
- * a process with tens of thousands of mappings pays some 20 ms for a pass.
- */
+/* mappings.c - what this process has mapped. */
 #define _GNU_SOURCE
 #include "mappings.h"
 
@@ -13,84 +8,207 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-/* One mapping, as much of its line as tells it from its neighbour. */
-struct mapping {
-	uint64_t start, last;
-	char permissions[5];
-	unsigned int device_major, device_minor;
-	uint64_t inode;
-};
+#include "uffd-abi.h"
 
-/* A line reader over a descriptor; longer lines are cut, never split. */
-struct lines {
-	int fd;
-	size_t used, filled;
-	char buffer[4096];
-};
+static int query(int fd, uint64_t address, struct ummu_mapping *mapping)
+{
+	struct procmap_query request = {
+		.size = sizeof(request),
+		.query_flags = UMMU_PROCMAP_COVERING_OR_NEXT,
+		.query_addr = address,
+	};
 
-static int next_byte(struct lines *lines)
+	if (ioctl(fd, UMMU_PROCMAP_QUERY, &request))
+		return -errno;
+	*mapping = (struct ummu_mapping){
+		.start = request.vma_start,
+		.last = request.vma_end - 1,
+	};
+	return 0;
+}
+
+/* The text; longer lines are cut, never split. */
+
+static int next_byte(struct ummu_mappings *walk)
 {
 	ssize_t bytes;
 
-	if (lines->used == lines->filled) {
-		bytes = read(lines->fd, lines->buffer, sizeof(lines->buffer));
+	if (walk->used == walk->filled) {
+		bytes = pread(walk->fd, walk->buffer, sizeof(walk->buffer),
+			      (off_t)walk->offset);
 		if (bytes <= 0)
 			return -1;
-		lines->used = 0;
-		lines->filled = (size_t)bytes;
+		walk->offset += (uint64_t)bytes;
+		walk->used = 0;
+		walk->filled = (size_t)bytes;
 	}
-	return (unsigned char)lines->buffer[lines->used++];
+	return (unsigned char)walk->buffer[walk->used++];
 }
 
-static bool next_line(struct lines *lines, char *line, size_t size)
+static bool next_line(struct ummu_mappings *walk, char *line, size_t size)
 {
 	size_t length = 0;
 	int byte;
 
-	while ((byte = next_byte(lines)) >= 0 && byte != '\n')
+	while ((byte = next_byte(walk)) >= 0 && byte != '\n')
 		if (length + 1 < size)
 			line[length++] = (char)byte;
 	line[length] = '\0';
 	return byte >= 0;
 }
 
-static bool next_mapping(struct lines *lines, struct mapping *mapping)
+/* By hand: strtoull() and sscanf() look at the locale. */
+static const char *hexadecimal(const char *text, uint64_t *number)
 {
-	char line[128];
-	unsigned long long start, end, offset, inode;
+	const char *digits = "0123456789abcdef", *digit;
 
-	if (!next_line(lines, line, sizeof(line)))
+	*number = 0;
+	while (*text && (digit = strchr(digits, *text))) {
+		*number = *number << 4 | (uint64_t)(digit - digits);
+		text++;
+	}
+	return text;
+}
+
+static bool is_mapping(const char *line, struct ummu_mapping *mapping)
+{
+	uint64_t start, end;
+	const char *rest = hexadecimal(line, &start);
+
+	if (rest == line || *rest != '-')
 		return false;
-	if (sscanf(line, "%llx-%llx %4s %llx %x:%x %llu", &start, &end,
-		   mapping->permissions, &offset, &mapping->device_major,
-		   &mapping->device_minor, &inode) != 7)
+	line = rest + 1;
+	rest = hexadecimal(line, &end);
+	if (rest == line || *rest != ' ')
 		return false;
-	mapping->start = start;
-	mapping->last = end - 1;
-	mapping->inode = inode;
+	*mapping = (struct ummu_mapping){ .start = start, .last = end - 1 };
 	return true;
 }
 
-static bool open_maps(struct lines *lines)
+static bool next_in_text(struct ummu_mappings *walk,
+			 struct ummu_mapping *mapping)
 {
-	lines->fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	lines->used = lines->filled = 0;
-	return lines->fd >= 0;
+	char line[512];
+
+	while (next_line(walk, line, sizeof(line)))
+		if (is_mapping(line, mapping))
+			return true;
+	return false;
+}
+
+/* The flags of a mapping are the last line about it. */
+static void read_flags(struct ummu_mappings *walk, struct ummu_mapping *mapping)
+{
+	char line[512];
+
+	while (next_line(walk, line, sizeof(line))) {
+		if (strncmp(line, "VmFlags:", 8) != 0)
+			continue;
+		mapping->write_protect = strstr(line, " uw") != NULL;
+		return;
+	}
+}
+
+void ummu_mappings_begin(struct ummu_mappings *walk, int fd, uint64_t from)
+{
+	walk->fd = fd;
+	walk->from = from;
+	walk->text = !ummu_mappings_are_fast(fd);
+	walk->smaps = false;
+	walk->offset = 0;
+	walk->used = walk->filled = 0;
+}
+
+void ummu_mappings_begin_smaps(struct ummu_mappings *walk, int fd)
+{
+	walk->fd = fd;
+	walk->from = 0;
+	walk->text = walk->smaps = true;
+	walk->offset = 0;
+	walk->used = walk->filled = 0;
+}
+
+int ummu_mappings_next(struct ummu_mappings *walk, struct ummu_mapping *mapping)
+{
+	int error;
+
+	if (!walk->text) {
+		error = query(walk->fd, walk->from, mapping);
+		if (error)
+			return error == -ENOENT ? 0 : error;
+	} else {
+		do {
+			if (!next_in_text(walk, mapping))
+				return walk->offset ? 0 : -EIO;
+		} while (mapping->last < walk->from);
+		if (walk->smaps)
+			read_flags(walk, mapping);
+	}
+	walk->from = mapping->last + 1;
+	return 1;
+}
+
+bool ummu_mappings_are_fast(int fd)
+{
+	/* Relaxed: the kernel is the same for every thread, and orders nothing. */
+	static int known; /* 1: yes, -1: no, 0: not asked yet */
+	struct ummu_mapping unused;
+	int answer = __atomic_load_n(&known, __ATOMIC_RELAXED);
+
+	if (!answer) {
+		int error = query(fd, 0, &unused);
+
+		/* Any other error may be this thread's, as of a sandbox. */
+		if (error && error != -ENOTTY)
+			return false;
+		answer = error ? -1 : 1;
+		__atomic_store_n(&known, answer, __ATOMIC_RELAXED);
+	}
+	return answer > 0;
+}
+
+int ummu_mappings_around(int fd, uint64_t *start, uint64_t *last)
+{
+	struct ummu_mappings walk;
+	struct ummu_mapping mapping;
+	uint64_t first = 0, next = *start;
+	int error;
+
+	ummu_mappings_begin(&walk, fd, *start);
+	for (bool begun = false;; begun = true) {
+		error = ummu_mappings_next(&walk, &mapping);
+		if (error < 0)
+			return -ENOENT;
+		if (!error || mapping.start > next)
+			return -EFAULT;
+		if (!begun)
+			first = mapping.start;
+		if (mapping.last >= *last)
+			break;
+		next = mapping.last + 1;
+	}
+	*start = first;
+	*last = mapping.last;
+	return 0;
 }
 
 long ummu_mappings_count(void)
 {
-	struct lines lines;
+	struct ummu_mappings walk;
+	struct ummu_mapping mapping;
 	long count = 0;
-	int byte;
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
 
-	if (!open_maps(&lines))
+	if (fd < 0)
 		return -errno;
-	while ((byte = next_byte(&lines)) >= 0)
-		count += byte == '\n';
-	close(lines.fd);
+	ummu_mappings_begin(&walk, fd, 0);
+	walk.text = true; /* quicker for all of them */
+	while (ummu_mappings_next(&walk, &mapping) > 0)
+		count++;
+	close(fd);
 	return count;
 }
 
@@ -107,39 +225,4 @@ long ummu_mappings_limit(void)
 	}
 	limit = strtol(text, NULL, 10);
 	return limit > 0 ? limit : 65530;
-}
-
-static bool continues(const struct mapping *run, const struct mapping *next)
-{
-	return next->start == run->last + 1 && next->inode == run->inode &&
-	       next->device_major == run->device_major &&
-	       next->device_minor == run->device_minor &&
-	       !strcmp(next->permissions, run->permissions);
-}
-
-bool ummu_mapping_extent(uint64_t *start, uint64_t *last)
-{
-	struct mapping run, next;
-	struct lines lines;
-
-	if (!open_maps(&lines))
-		return false;
-	run.start = run.last = 0;
-	next_mapping(&lines, &run);
-	while (next_mapping(&lines, &next)) {
-		if (continues(&run, &next)) {
-			run.last = next.last;
-			continue;
-		}
-		if (run.last >= *start)
-			break;
-		run = next;
-	}
-	close(lines.fd);
-	if (run.start > *start || run.last < *start)
-		return false;
-	*start = run.start;
-	if (run.last > *last)
-		*last = run.last;
-	return true;
 }

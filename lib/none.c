@@ -2,13 +2,31 @@
 /* none.c - the backend that watches nothing, for programs told to go without. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "../base/containerof.h"
+#include "../base/lock.h"
 #include "../base/wipe.h"
 #include "backend.h"
+#include "bell.h"
 #include "explain.h"
+
+/**
+ * struct none_monitor - a monitor
+ * @lock: protects @bell, which is never rung
+ */
+struct none_monitor {
+	struct ummu_monitor base;
+	pthread_mutex_t lock;
+	struct ummu_bell bell;
+};
+
+static struct none_monitor *of(struct ummu_monitor *monitor)
+{
+	return container_of(monitor, struct none_monitor, base);
+}
 
 /* Reads as 0 in a forked child, which so learns that it is one. */
 static uint64_t *alive_word(const struct ummu_monitor *monitor)
@@ -18,37 +36,31 @@ static uint64_t *alive_word(const struct ummu_monitor *monitor)
 
 static int none_open(struct ummu_monitor **monitor_p)
 {
-	struct ummu_monitor *monitor = calloc(1, sizeof(*monitor));
+	struct none_monitor *monitor = calloc(1, sizeof(*monitor));
 	int error;
 
 	if (!monitor)
 		return ummu_explain(-ENOMEM, "no memory for a monitor");
-	monitor->generation = ummu_wipe_alloc((size_t)sysconf(_SC_PAGESIZE));
-	if (!monitor->generation) {
+	monitor->base.generation = ummu_wipe_alloc(
+		(size_t)sysconf(_SC_PAGESIZE));
+	if (!monitor->base.generation) {
 		error = ummu_explain(-errno, "no page for a monitor: %m");
-		goto free_monitor;
+		free(monitor);
+		return error;
 	}
-	*alive_word(monitor) = 1;
-	monitor->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (monitor->event_fd < 0) {
-		error = ummu_explain(-errno, "eventfd: %m");
-		goto free_page;
-	}
-	*monitor_p = monitor;
+	*alive_word(&monitor->base) = 1;
+	monitor->base.event_fd = -1;
+	monitor->bell = UMMU_NO_BELL;
+	pthread_mutex_init(&monitor->lock, NULL);
+	*monitor_p = &monitor->base;
 	return 0;
-
-free_page:
-	ummu_wipe_free(alive_word(monitor), (size_t)sysconf(_SC_PAGESIZE));
-free_monitor:
-	free(monitor);
-	return error;
 }
 
 static void none_close(struct ummu_monitor *monitor)
 {
-	close(monitor->event_fd);
+	ummu_bell_destroy(&of(monitor)->bell);
 	ummu_wipe_free(alive_word(monitor), (size_t)sysconf(_SC_PAGESIZE));
-	free(monitor);
+	free(of(monitor));
 }
 
 static int none_status(const struct ummu_monitor *monitor)
@@ -73,6 +85,31 @@ static int none_watch(struct ummu_monitor *monitor, uint64_t start,
 static void none_unwatch(struct ummu_monitor *monitor, struct ummu_watch *watch)
 {
 	(void)monitor, (void)watch;
+}
+
+/* For programs that poll it all the same. */
+static int none_event_fd(struct ummu_monitor *monitor)
+{
+	struct none_monitor *ours = of(monitor);
+	struct ummu_bell bell = UMMU_NO_BELL;
+	int error = none_status(monitor);
+	int fd;
+
+	while (!error) {
+		ummu_mutex_lock(&ours->lock);
+		if (!ummu_bell_is_made(&ours->bell)) {
+			ours->bell = bell;
+			bell = UMMU_NO_BELL;
+		}
+		fd = ours->bell.poll.fd;
+		ummu_mutex_unlock(&ours->lock);
+		if (fd >= 0) {
+			ummu_bell_destroy(&bell); /* another was faster */
+			return fd;
+		}
+		error = ummu_bell_make(&bell);
+	}
+	return error;
 }
 
 static int none_read(struct ummu_monitor *monitor, struct ummu_event *events,
@@ -101,6 +138,7 @@ const struct ummu_backend ummu_backend_none = {
 	.status = none_status,
 	.watch = none_watch,
 	.unwatch = none_unwatch,
+	.event_fd = none_event_fd,
 	.read = none_read,
 	.caps = none_caps,
 	.stats = none_stats,

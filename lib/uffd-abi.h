@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* uffd-abi.h - numbers of the userfaultfd ABI that older headers lack. */
+/* uffd-abi.h - numbers of kernel interfaces that older headers lack. */
 #ifndef UMMU_UFFD_ABI_H
 #define UMMU_UFFD_ABI_H
 
@@ -31,5 +31,18 @@ struct pagemap_scan {
 };
 #define UMMU_PAGEMAP_SCAN _IOWR('f', 16, struct pagemap_scan)
 #define UMMU_PAGE_IS_WPALLOWED (1 << 0) /* its mapping has WP_ASYNC */
+
+/* PROCMAP_QUERY, 6.11: include/uapi/linux/fs.h */
+struct procmap_query {
+	__u64 size, query_flags, query_addr;
+	__u64 vma_start, vma_end, vma_flags, vma_page_size, vma_offset, inode;
+	__u32 dev_major, dev_minor, vma_name_size, build_id_size;
+	__u64 vma_name_addr, build_id_addr;
+};
+#define UMMU_PROCMAP_QUERY _IOWR('f', 17, struct procmap_query)
+#define UMMU_PROCMAP_COVERING_OR_NEXT 0x10
+
+/* close_range(), 5.9 */
+#define UMMU_CLOSE_RANGE_UNSHARE (1U << 1)
 
 #endif

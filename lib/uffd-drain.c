@@ -4,9 +4,8 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../base/breakable.h"
@@ -27,14 +26,6 @@ static void count(uint64_t *counter, uint64_t amount)
 	__atomic_fetch_add(counter, amount, __ATOMIC_RELAXED);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000ULL + (uint64_t)time.tv_nsec;
-}
-
 /*
  * model: PROBE.  An empty range is refused with EINVAL, but the kernel looks
  * at its count of operations in flight first, and answers EAGAIN then.
@@ -47,14 +38,14 @@ static inline __attribute__((always_inline)) enum uffd_probe probe(int fd)
 	struct uffdio_writeprotect nothing = { .mode = 0 };
 
 	if (!ioctl(fd, UFFDIO_WRITEPROTECT, &nothing))
-		return UFFD_LOST;
+		return UFFD_REFUSED;
 	switch (errno) {
 	case EINVAL:
 		return UFFD_QUIET;
 	case EAGAIN:
 		return UFFD_IN_FLIGHT;
 	default:
-		return UFFD_LOST;
+		return UFFD_REFUSED;
 	}
 }
 
@@ -63,10 +54,10 @@ enum uffd_probe ummu_uffd_probe(int fd)
 	return probe(fd);
 }
 
-static void remember_grace(struct uffd_process *process, uint64_t start,
-			   uint64_t last)
+static void remember_grace(struct uffd_process *process,
+			   const struct uffd_range *range)
 {
-	uint64_t now = now_ns();
+	uint64_t now = ummu_uffd_now();
 	struct uffd_grace *oldest = &process->grace[0];
 
 	for (unsigned int i = 1; i < UFFD_GRACE_RANGES; i++)
@@ -77,19 +68,18 @@ static void remember_grace(struct uffd_process *process, uint64_t start,
 		process->grace_all = process->grace_last;
 		return;
 	}
-	oldest->range.start = start;
-	oldest->range.last = last;
+	oldest->range = *range;
 	oldest->until = process->grace_last;
 }
 
-bool ummu_uffd_in_grace(const struct uffd_process *process, uint64_t start,
-			uint64_t last)
+bool ummu_uffd_in_grace(const struct uffd_process *process,
+			const struct uffd_range *range)
 {
 	uint64_t now;
 
 	if (!process->grace_last)
 		return false;
-	now = now_ns();
+	now = ummu_uffd_now();
 	if (process->grace_last <= now)
 		return false;
 	if (process->grace_all > now)
@@ -97,8 +87,7 @@ bool ummu_uffd_in_grace(const struct uffd_process *process, uint64_t start,
 	for (unsigned int i = 0; i < UFFD_GRACE_RANGES; i++) {
 		const struct uffd_grace *grace = &process->grace[i];
 
-		if (grace->until > now && grace->range.start <= last &&
-		    grace->range.last >= start)
+		if (grace->until > now && uffd_overlap(&grace->range, range))
 			return true;
 	}
 	return false;
@@ -108,69 +97,84 @@ bool ummu_uffd_in_grace(const struct uffd_process *process, uint64_t start,
  * A page that is write-protected although nobody here asked for it: left by
  * somebody's earlier userfaultfd.  A thread waits for it to be released.
  */
-static void release_fault(const struct uffd_process *process, uint64_t address)
+static void release_fault(int fd, uint64_t address)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	struct uffdio_writeprotect release = {
 		.range = { .start = address & ~(page - 1), .len = page },
 	};
 
-	ioctl(process->fd, UFFDIO_WRITEPROTECT, &release);
+	ioctl(fd, UFFDIO_WRITEPROTECT, &release);
+}
+
+static bool is_mapped(uint64_t address)
+{
+	unsigned char resident;
+
+	return !mincore((void *)(uintptr_t)address, 1, &resident) ||
+	       errno != ENOMEM;
+}
+
+static void store_unmap(struct uffd_process *process,
+			const struct uffd_range *range)
+{
+	ummu_watch_hit(&process->watches, range->start, range->last,
+		       UMMU_REASON_UNMAP);
+	ummu_uffd_ledger_gone(process, range);
+}
+
+/* Comes before the pages go; the mapping stays. */
+static void store_remove(struct uffd_process *process,
+			 const struct uffd_range *range)
+{
+	ummu_watch_hit(&process->watches, range->start, range->last,
+		       UMMU_REASON_CLEAR);
+	ummu_uffd_ledger_unneeded(process, range);
+	remember_grace(process, range);
+}
+
+/* What was registered is so at its new place, too. */
+static void store_remap(struct uffd_process *process, uint64_t from,
+			uint64_t to, uint64_t length)
+{
+	const struct uffd_range old = { from, from + length - 1 };
+	const struct uffd_range new = { to, to + length - 1 };
+
+	ummu_watch_hit(&process->watches, old.start, old.last, UMMU_REASON_MOVE);
+	ummu_uffd_ledger_moved(process, &old, &new);
+	/* MREMAP_DONTUNMAP has left it there, and registered. */
+	if (is_mapped(from))
+		process->ledger.strays = true;
 }
 
 /* model: DRAIN_STORE */
-static void store_message(struct uffd_process *process,
+static void store_message(struct uffd_process *process, int fd,
 			  const struct uffd_msg *message)
 {
-	uint64_t start, last;
+	const struct uffd_range range = { message->arg.remove.start,
+					  message->arg.remove.end - 1 };
 
 	switch (message->event) {
 	case UFFD_EVENT_UNMAP:
-		start = message->arg.remove.start;
-		last = message->arg.remove.end - 1;
-		ummu_watch_hit(&process->watches, start, last,
-			       UMMU_REASON_UNMAP);
+		store_unmap(process, &range);
 		break;
-	case UFFD_EVENT_REMOVE: /* comes before the pages go */
-		start = message->arg.remove.start;
-		last = message->arg.remove.end - 1;
-		ummu_watch_hit(&process->watches, start, last,
-			       UMMU_REASON_CLEAR);
-		remember_grace(process, start, last);
+	case UFFD_EVENT_REMOVE:
+		store_remove(process, &range);
 		break;
 	case UFFD_EVENT_REMAP:
-		start = message->arg.remap.from;
-		last = start + message->arg.remap.len - 1;
-		ummu_watch_hit(&process->watches, start, last, UMMU_REASON_MOVE);
+		store_remap(process, message->arg.remap.from,
+			    message->arg.remap.to, message->arg.remap.len);
 		break;
 	case UFFD_EVENT_PAGEFAULT:
-		release_fault(process, message->arg.pagefault.address);
+		release_fault(fd, message->arg.pagefault.address);
 		break;
 	}
 }
 
-static bool is_ours(const struct uffd_process *process)
-{
-	struct stat now;
-
-	return ummu_uffd_probe(process->fd) != UFFD_LOST &&
-	       !fstat(process->fd, &now) && now.st_ino == process->inode;
-}
-
-/* The descriptor was closed, perhaps its number used again: trust nothing. */
-static void fail(struct uffd_process *process)
-{
-	ummu_watch_hit(&process->watches, 0, UINT64_MAX, UMMU_REASON_FAILED);
-	/* After the words: who sees this flag finds every watch invalid. */
-	__atomic_store_n(&process->failed, true, __ATOMIC_RELEASE);
-}
-
 /* model: DRAIN_READ.  By syscall(): read() would be a cancellation point. */
-static int read_messages(const struct uffd_process *process,
-			 struct uffd_msg *messages)
+static int read_messages(int fd, struct uffd_msg *messages)
 {
-	long bytes = syscall(SYS_read, process->fd, messages,
-			     BATCH * sizeof(*messages));
+	long bytes = syscall(SYS_read, fd, messages, BATCH * sizeof(*messages));
 
 	return bytes > 0 ? (int)((size_t)bytes / sizeof(*messages)) : 0;
 }
@@ -196,44 +200,39 @@ static void end_store(struct uffd_process *process)
 			 __ATOMIC_RELEASE);
 }
 
-void ummu_uffd_give_up(struct uffd_process *process)
+void ummu_uffd_lose(struct uffd_process *process)
 {
-	/* If it is still open then unmaps must not wait for a reader. */
-	if (is_ours(process))
-		close(process->fd);
 	begin_store(process);
-	fail(process);
+	ummu_watch_hit(&process->watches, 0, UINT64_MAX, UMMU_REASON_FAILED);
+	process->uffd.fd = -1;
+	/* Relaxed: whoever still probes the old number asks for its identity. */
+	__atomic_store_n(&process->fd, -1, __ATOMIC_RELAXED);
+	/* After the words: who sees this finds every watch invalid. */
+	__atomic_store_n(&process->losses, process->losses + 1,
+			 __ATOMIC_RELEASE);
 	end_store(process);
 }
 
-int ummu_uffd_drain(struct uffd_process *process)
+int ummu_uffd_drain(struct uffd_process *process, int fd)
 {
 	struct uffd_msg messages[BATCH];
 	int total = 0;
 	int fetched;
 
-	if (process->failed)
-		return 0;
-	/* Never read a descriptor that has become somebody else's. */
-	if (!is_ours(process)) {
-		ummu_uffd_give_up(process);
-		return 0;
-	}
-
 	if (ummu_broken(UMMU_BREAK_READ_OUTSIDE_LOCK)) {
-		fetched = read_messages(process, messages);
+		fetched = read_messages(fd, messages);
 		sched_yield();
 		begin_store(process);
 		for (int i = 0; i < fetched; i++)
-			store_message(process, &messages[i]);
+			store_message(process, fd, &messages[i]);
 		end_store(process);
 		return fetched;
 	}
 
 	begin_store(process);
-	while ((fetched = read_messages(process, messages)) > 0) {
+	while ((fetched = read_messages(fd, messages)) > 0) {
 		for (int i = 0; i < fetched; i++)
-			store_message(process, &messages[i]);
+			store_message(process, fd, &messages[i]);
 		total += fetched;
 	}
 	end_store(process);
@@ -244,10 +243,20 @@ int ummu_uffd_drain(struct uffd_process *process)
 static int drain_by_lookup(struct uffd_process *process)
 {
 	struct uffd_guard guard;
-	int drained;
+	int drained = 0;
 
 	ummu_uffd_lock(process, &guard);
-	drained = ummu_uffd_drain(process);
+	switch (ummu_descriptor_identity(&process->uffd)) {
+	case UMMU_OURS:
+		drained = ummu_uffd_drain(process, process->uffd.fd);
+		break;
+	case UMMU_NOT_OURS: /* another userfaultfd: never read that */
+		if (process->state != UFFD_IDLE && process->uffd.fd >= 0)
+			ummu_uffd_lose(process);
+		break;
+	case UMMU_NOT_TOLD:
+		break;
+	}
 	ummu_uffd_unlock(process, &guard);
 	count(&process->drained_by_lookup, (uint64_t)drained);
 	return drained;
@@ -262,11 +271,43 @@ static void wait_for_store(struct uffd_process *process)
 	ummu_uffd_unlock(process, &guard);
 }
 
-/* model: SETTLE */
-bool ummu_uffd_settle(struct uffd_process *process)
+/*
+ * PROBE got no answer.  What the number stands for decides: where it is still
+ * our file, only this thread was refused.  Where it is not, all that was
+ * watched is lost; if nothing was, then neither is anything lost.
+ */
+static enum uffd_settled refused(struct uffd_process *process, int probed)
 {
+	enum uffd_settled settled = UFFD_UNSETTLED;
+	struct uffd_guard guard;
+
+	ummu_uffd_lock(process, &guard);
+	if (process->state == UFFD_IDLE) {
+		settled = UFFD_SETTLED;
+	} else if (process->uffd.fd < 0) {
+		settled = UFFD_FAILED;
+	} else if (process->uffd.fd == probed) {
+		switch (ummu_descriptor_identity(&process->uffd)) {
+		case UMMU_NOT_OURS:
+			ummu_uffd_lose(process);
+			settled = UFFD_FAILED;
+			break;
+		default:
+			settled = UFFD_FORBIDDEN;
+		}
+	}
+	ummu_uffd_unlock(process, &guard);
+	return settled;
+}
+
+/* model: SETTLE */
+enum uffd_settled ummu_uffd_settle(struct uffd_process *process)
+{
+	enum uffd_settled settled;
+	int fd;
+
 	if (ummu_broken(UMMU_BREAK_NO_PROBE))
-		return true;
+		return UFFD_SETTLED;
 
 	for (int round = 0; round < PROBE_ROUNDS; round++) {
 		/* Acquire: even means that the caller sees what was stored. */
@@ -277,9 +318,8 @@ bool ummu_uffd_settle(struct uffd_process *process)
 			wait_for_store(process);
 			continue;
 		}
-		if (__atomic_load_n(&process->failed, __ATOMIC_ACQUIRE))
-			return false;
-		switch (probe(process->fd)) {
+		fd = __atomic_load_n(&process->fd, __ATOMIC_RELAXED);
+		switch (probe(fd)) {
 		case UFFD_QUIET:
 			/*
 			 * model: RECHECK.  The load below after the probe: if
@@ -290,18 +330,19 @@ bool ummu_uffd_settle(struct uffd_process *process)
 			__atomic_thread_fence(__ATOMIC_ACQUIRE);
 			if (__atomic_load_n(&process->sequence,
 					    __ATOMIC_RELAXED) == sequence)
-				return true;
+				return UFFD_SETTLED;
 			break;
 		case UFFD_IN_FLIGHT:
 			count(&process->probes_in_flight, 1);
 			if (!drain_by_lookup(process))
 				sched_yield();
 			break;
-		case UFFD_LOST:
-			drain_by_lookup(process); /* marks the failure */
-			return false;
+		case UFFD_REFUSED:
+			settled = refused(process, fd);
+			if (settled != UFFD_UNSETTLED)
+				return settled;
 		}
 	}
 	count(&process->unsettled, 1);
-	return false;
+	return UFFD_UNSETTLED;
 }

@@ -8,19 +8,6 @@
 #include "explain.h"
 #include "uffd.h"
 
-/**
- * struct uffd_monitor - a monitor
- * @process:     the shared state
- * @incarnation: of @process when this was opened; a forked child sees another
- * @queue:       watches and events; under the process's lock
- */
-struct uffd_monitor {
-	struct ummu_monitor base;
-	struct uffd_process *process;
-	uint64_t incarnation;
-	struct watch_queue queue;
-};
-
 static struct uffd_monitor *of(const struct ummu_monitor *monitor)
 {
 	return container_of(monitor, struct uffd_monitor, base);
@@ -39,30 +26,34 @@ static int uffd_status(const struct ummu_monitor *base)
 
 	if (in_child(monitor))
 		return ummu_explain(-ECHILD, UMMU_EXPLAIN_CHILD);
-	if (__atomic_load_n(&monitor->process->failed, __ATOMIC_ACQUIRE))
+	if (ummu_uffd_has_failed(monitor))
 		return ummu_explain(
 			-EBADF,
-			"somebody closed this library's userfaultfd: every watch is invalid");
+			"somebody closed this library's userfaultfd (a closefrom() call?): every watch is invalid; open another monitor");
 	return 0;
 }
 
 static int uffd_open(struct ummu_monitor **base_p)
 {
 	struct uffd_monitor *monitor = calloc(1, sizeof(*monitor));
+	struct uffd_guard guard;
 	int error;
 
 	if (!monitor)
 		return ummu_explain(-ENOMEM, "no memory for a monitor");
-	error = ummu_uffd_process_get(&monitor->process);
+	error = ummu_uffd_open(&monitor->process);
 	if (error)
 		goto free_monitor;
-	monitor->incarnation = __atomic_load_n(&monitor->process->incarnation,
-					       __ATOMIC_ACQUIRE);
 	error = ummu_watch_queue_init(&monitor->queue);
 	if (error)
 		goto free_monitor;
+	ummu_uffd_lock(monitor->process, &guard);
+	monitor->incarnation = monitor->process->incarnation;
+	monitor->losses = monitor->process->losses;
+	LIST_INSERT_HEAD(&monitor->process->queues, &monitor->queue, of_process);
+	ummu_uffd_unlock(monitor->process, &guard);
 	monitor->base.generation = monitor->queue.generation;
-	monitor->base.event_fd = monitor->queue.event_fd;
+	monitor->base.event_fd = -1;
 	*base_p = &monitor->base;
 	return 0;
 
@@ -83,14 +74,10 @@ static void end_watches(struct uffd_monitor *monitor)
 	struct watch *watch;
 
 	LIST_FOREACH(watch, &monitor->queue.watches, member)
-	{
-		ummu_uffd_lock(process, &guard);
-		if (!watch->spent) {
-			ummu_interval_remove(&process->watches, &watch->range);
-			ummu_uffd_uncover(process, watch);
-		}
-		ummu_uffd_unlock(process, &guard);
-	}
+	ummu_uffd_end_watch(process, watch);
+	ummu_uffd_lock(process, &guard);
+	LIST_REMOVE(&monitor->queue, of_process);
+	ummu_uffd_unlock(process, &guard);
 }
 
 static void uffd_close(struct ummu_monitor *base)
@@ -101,61 +88,6 @@ static void uffd_close(struct ummu_monitor *base)
 		end_watches(monitor);
 	ummu_watch_queue_destroy(&monitor->queue);
 	free(monitor);
-}
-
-/*
- * model: WATCH.  Armed and registered in one critical section: an event of
- * this range cannot be read in between, and one that is read later finds the
- * watch in the tree.  An older event of the same addresses may then spend the
- * new watch: a retry for the caller, never a lost invalidation.
- */
-static int arm_and_cover(struct uffd_monitor *monitor, struct watch *watch)
-{
-	struct uffd_process *process = monitor->process;
-	int error;
-
-	if (ummu_uffd_in_grace(process, watch->range.start, watch->range.last))
-		return ummu_explain(
-			-EAGAIN,
-			"the range was given back with madvise() a moment ago: use it uncached this time");
-	if (!ummu_watch_arm(&process->watches, &monitor->queue, watch))
-		return -ENOBUFS;
-	error = ummu_uffd_cover(process, watch);
-	if (error)
-		ummu_watch_disarm(&process->watches, watch);
-	return error;
-}
-
-static int add_words(struct uffd_monitor *monitor)
-{
-	struct watch_chunk *chunk = ummu_watch_chunk_new();
-	struct uffd_guard members, lock;
-
-	if (!chunk)
-		return ummu_explain(-ENOMEM, "no memory for state words");
-	ummu_uffd_lock_members(monitor->process, &members);
-	ummu_uffd_lock(monitor->process, &lock);
-	ummu_watch_chunk_add(&monitor->queue, chunk);
-	ummu_uffd_unlock(monitor->process, &lock);
-	ummu_uffd_unlock_members(monitor->process, &members);
-	return 0;
-}
-
-static int start_watch(struct uffd_monitor *monitor, struct watch *watch)
-{
-	struct uffd_guard guard;
-	int error;
-
-	for (;;) {
-		ummu_uffd_lock(monitor->process, &guard);
-		error = arm_and_cover(monitor, watch);
-		ummu_uffd_unlock(monitor->process, &guard);
-		if (error != -ENOBUFS)
-			return error;
-		error = add_words(monitor);
-		if (error)
-			return error;
-	}
 }
 
 static struct watch *new_watch(struct uffd_monitor *monitor)
@@ -181,6 +113,25 @@ static void free_watch(struct uffd_monitor *monitor, struct watch *watch)
 	free(watch);
 }
 
+static int explain_settled(const struct uffd_monitor *monitor,
+			   enum uffd_settled settled)
+{
+	switch (settled) {
+	case UFFD_SETTLED:
+		return 0;
+	case UFFD_FORBIDDEN:
+		return ummu_explain(
+			-EPERM,
+			"this thread may not ask its userfaultfd (a seccomp filter of its own?): it has to use memory uncached");
+	case UFFD_FAILED:
+		return uffd_status(&monitor->base);
+	default:
+		return ummu_explain(
+			-EAGAIN,
+			"invalidations keep coming: use the memory uncached this time");
+	}
+}
+
 static int uffd_watch(struct ummu_monitor *base, uint64_t start, uint64_t last,
 		      uint64_t cookie, struct ummu_watch **handle_p)
 {
@@ -188,13 +139,12 @@ static int uffd_watch(struct ummu_monitor *base, uint64_t start, uint64_t last,
 	struct watch *watch;
 	int error = uffd_status(base);
 
+	/* What is in flight over these addresses now would only spend it. */
+	if (!error)
+		error = explain_settled(monitor,
+					ummu_uffd_settle(monitor->process));
 	if (error)
 		return error;
-	/* What is in flight over these addresses now would only spend it. */
-	if (!ummu_uffd_settle(monitor->process))
-		return ummu_explain(
-			-EAGAIN,
-			"invalidations keep coming: use the memory uncached this time");
 	watch = new_watch(monitor);
 	if (!watch)
 		return ummu_explain(-ENOMEM, "no memory for a watch");
@@ -202,7 +152,7 @@ static int uffd_watch(struct ummu_monitor *base, uint64_t start, uint64_t last,
 	watch->range.last = last;
 	watch->cookie = cookie;
 	watch->handle.settle = base;
-	error = start_watch(monitor, watch);
+	error = ummu_uffd_start_watch(monitor, watch);
 	if (error) {
 		free_watch(monitor, watch);
 		return error;
@@ -215,24 +165,90 @@ static void uffd_unwatch(struct ummu_monitor *base, struct ummu_watch *handle)
 {
 	struct watch *watch = container_of(handle, struct watch, handle);
 	struct uffd_monitor *monitor = of(base);
-	struct uffd_process *process = monitor->process;
-	struct uffd_guard guard;
 
 	/* A child's locks are its own; the tree there is not this one. */
-	if (!in_child(monitor)) {
-		ummu_uffd_lock(process, &guard);
-		ummu_watch_disarm(&process->watches, watch);
-		ummu_uffd_uncover(process, watch);
-		ummu_uffd_unlock(process, &guard);
-	}
+	if (!in_child(monitor))
+		ummu_uffd_end_watch(monitor->process, watch);
 	free_watch(monitor, watch);
+}
+
+static int uffd_release(struct ummu_monitor *base, uint64_t start, uint64_t last)
+{
+	struct uffd_monitor *monitor = of(base);
+	struct uffd_process *process = monitor->process;
+	const struct uffd_range range = { start, last };
+	struct uffd_guard guard;
+	struct uffd_tools tools;
+	int error = uffd_status(base);
+
+	if (error)
+		return error;
+	ummu_uffd_lock(process, &guard);
+	tools = (struct uffd_tools){ process->uffd.fd, process->pagemap.fd,
+				     process->maps.fd };
+	ummu_uffd_unlock(process, &guard);
+	ummu_uffd_leave_idle(process, &tools, &range, UINT64_MAX, true);
+	ummu_uffd_lock(process, &guard);
+	ummu_uffd_wait_while_leaving(process, &range);
+	ummu_uffd_unlock(process, &guard);
+	return 0;
+}
+
+/* An event must be able to ring it, in the reader's table of descriptors too. */
+static int make_bell(struct uffd_monitor *monitor)
+{
+	struct uffd_process *process = monitor->process;
+	struct ummu_bell bell;
+	struct uffd_guard guard;
+	int error = ummu_bell_make(&bell);
+
+	if (error)
+		return error;
+	ummu_uffd_lock(process, &guard);
+	if (!ummu_bell_is_made(&monitor->queue.bell)) {
+		monitor->queue.bell = bell;
+		bell = UMMU_NO_BELL;
+		process->bells++;
+		if (!TAILQ_EMPTY(&monitor->queue.pending))
+			ummu_bell_ring(&monitor->queue.bell);
+	}
+	ummu_uffd_unlock(process, &guard);
+	ummu_bell_destroy(&bell); /* another thread was faster */
+	return 0;
+}
+
+static int uffd_event_fd(struct ummu_monitor *base)
+{
+	struct uffd_monitor *monitor = of(base);
+	struct uffd_process *process = monitor->process;
+	struct uffd_guard guard;
+	int fd, error;
+
+	if (in_child(monitor))
+		return ummu_explain(-ECHILD, UMMU_EXPLAIN_CHILD);
+	ummu_uffd_lock(process, &guard);
+	fd = monitor->queue.bell.poll.fd;
+	ummu_uffd_unlock(process, &guard);
+	if (fd < 0) {
+		error = make_bell(monitor);
+		if (error)
+			return error;
+	}
+	error = ummu_uffd_reader_start(process, true);
+	if (error)
+		return error;
+	ummu_uffd_lock(process, &guard);
+	fd = monitor->queue.bell.poll.fd;
+	ummu_uffd_unlock(process, &guard);
+	return fd;
 }
 
 static bool uffd_settle(const struct ummu_monitor *base)
 {
 	const struct uffd_monitor *monitor = of(base);
 
-	return !in_child(monitor) && ummu_uffd_settle(monitor->process);
+	return !in_child(monitor) &&
+	       ummu_uffd_settle(monitor->process) == UFFD_SETTLED;
 }
 
 static uint64_t uffd_generation(const struct ummu_monitor *base)
@@ -271,8 +287,26 @@ static int uffd_read(struct ummu_monitor *base, struct ummu_event *events,
 	}
 }
 
+/* A reader tells; if there was none yet, there is one for a second. */
+static bool shares_table(struct uffd_process *process)
+{
+	struct uffd_guard guard;
+	bool known, shared;
+
+	for (bool asked = false;; asked = true) {
+		ummu_uffd_lock(process, &guard);
+		known = process->table_known;
+		shared = process->table_shared;
+		ummu_uffd_unlock(process, &guard);
+		if (known || asked)
+			return shared;
+		ummu_uffd_reader_start(process, false);
+	}
+}
+
 static void uffd_caps(const struct ummu_monitor *base, struct ummu_caps *caps)
 {
+	struct uffd_process *process = of(base)->process;
 	static const uint8_t claims[UMMU_OP_COUNT] = {
 		[UMMU_OP_MUNMAP] = UMMU_CLAIM_CAUGHT,
 		[UMMU_OP_MAP_FIXED] = UMMU_CLAIM_CAUGHT,
@@ -291,7 +325,10 @@ static void uffd_caps(const struct ummu_monitor *base, struct ummu_caps *caps)
 	};
 
 	caps->grace_ns = UFFD_GRACE_NS;
-	caps->flags = of(base)->process->any_file ? UMMU_CAPS_ANY_FILE : 0;
+	if (process->any_file)
+		caps->flags |= UMMU_CAPS_ANY_FILE;
+	if (shares_table(process))
+		caps->flags |= UMMU_CAPS_SHARED_TABLE;
 	for (unsigned int i = 0; i < UMMU_OP_COUNT; i++)
 		caps->claims[i] = claims[i];
 }
@@ -312,12 +349,12 @@ static void uffd_stats(const struct ummu_monitor *base,
 	stats->watches = monitor->queue.live;
 	stats->invalidations = monitor->queue.hit;
 	stats->events_read = monitor->queue.read;
+	stats->registered = process->ledger.count;
 	ummu_uffd_unlock(process, &guard);
 	stats->kernel_events = relaxed(&process->kernel_events);
 	stats->drained_by_lookup = relaxed(&process->drained_by_lookup);
 	stats->probes_in_flight = relaxed(&process->probes_in_flight);
 	stats->unsettled = relaxed(&process->unsettled);
-	stats->widened = relaxed(&process->widened);
 }
 
 const struct ummu_backend ummu_backend_uffd = {
@@ -327,6 +364,8 @@ const struct ummu_backend ummu_backend_uffd = {
 	.status = uffd_status,
 	.watch = uffd_watch,
 	.unwatch = uffd_unwatch,
+	.release = uffd_release,
+	.event_fd = uffd_event_fd,
 	.settle = uffd_settle,
 	.generation = uffd_generation,
 	.read = uffd_read,

@@ -3,10 +3,9 @@
  * uffd.h - the one userfaultfd of this process, which all its monitors share.
  *
  * A mapping belongs to one userfaultfd, so there is one a process.  It is
- * opened with the first monitor and then kept until the process ends, with the
- * thread that reads it: a forked child holds a copy of the descriptor, so that
- * closing it here would leave mappings registered and every later munmap of
- * them waiting for a reader for ever.
+ * opened with the first monitor.  A thread reads it from the first watch until
+ * nothing is registered any more, and then ends (uffd-reader.c).  The
+ * descriptor stays open: while nothing is registered it costs nobody anything.
  *
  * How it stays exact, in the words of model/: the kernel raises a count before
  * an address range is free and lowers it when the unmapping thread runs again
@@ -16,13 +15,34 @@
  * event whose operation began to free memory before the PROBE has then been
  * read (else the count would be up) and stored (else the sequence would be odd
  * or have moved).
+ *
+ * What is registered.  A watch has the whole mapping registered in which it
+ * lies, for a part would split it, and then the program's own mremap() fails.
+ * The ledger (uffd-ledger.c) knows these extents.  One that no live watch needs
+ * is unregistered a second later, by the reader, or at once by
+ * ummu_monitor_release(); outside the lock, as the kernel walks the range.
+ * Between LEAVE_BEGIN and LEAVE_END such a range stands in ->leaving:
+ *   - LEAVE_BEGIN, under the lock: no live watch overlaps it, and nothing else
+ *     is leaving;
+ *   - WATCH, under the lock: waits while what it registers overlaps it.
+ * So a live watch's range is registered from its REGISTER until it is spent or
+ * disarmed: any UNREGISTER of it began before the watch was armed, and has
+ * ended before REGISTER; or begins after it was disarmed or spent.
+ *
+ * Locks, in the order in which they may be taken: ->members, then ->lock.
+ * Fork handlers take ->members and nothing else.  Callers' locks come before
+ * both: the handlers are registered by a constructor, before those of the
+ * callers, and the C library runs them in the reverse order before a fork.
  */
 #ifndef UMMU_UFFD_H
 #define UMMU_UFFD_H
 
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 
+#include "bell.h"
+#include "descriptor.h"
 #include "watchset.h"
 
 /** Ranges given back with madvise() that are remembered at one time. */
@@ -31,45 +51,106 @@
 /** How long such a range is not watched again, in nanoseconds. */
 #define UFFD_GRACE_NS 10000000ULL
 
-/** Mappings that were registered whole, remembered to save a look-up. */
-#define UFFD_RECENT_EXTENTS 4
+/** How long what nobody watches stays registered, in nanoseconds. */
+#define UFFD_LINGER_NS 1000000000ULL
 
 /** A range of addresses, inclusive. */
-struct uffd_extent {
+struct uffd_range {
 	uint64_t start, last;
 };
 
+static inline bool uffd_overlap(const struct uffd_range *a,
+				const struct uffd_range *b)
+{
+	return a->start <= b->last && b->start <= a->last;
+}
+
+static inline bool uffd_contains(const struct uffd_range *outer,
+				 const struct uffd_range *inner)
+{
+	return outer->start <= inner->start && inner->last <= outer->last;
+}
+
 /** A range given back, and when it may be watched again (CLOCK_MONOTONIC). */
 struct uffd_grace {
-	struct uffd_extent range;
+	struct uffd_range range;
 	uint64_t until;
+};
+
+/**
+ * struct uffd_extent - addresses that we had registered, in the ledger
+ * @range: what may still be registered of it; in ledger->tree
+ * @idle_since: when it was found that no live watch needs it (CLOCK_MONOTONIC);
+ *         0 while one does
+ * @cut:   something within was unmapped, and may be another's by now
+ * @idle:  of ledger->idle while @idle_since is not 0; @next: of ledger->unused
+ */
+struct uffd_extent {
+	struct ummu_interval range;
+	uint64_t idle_since;
+	bool cut;
+	union {
+		TAILQ_ENTRY(uffd_extent) idle;
+		struct uffd_extent *next;
+	};
+};
+
+/**
+ * struct uffd_ledger - what is registered; all under the process's lock
+ * @tree:   extents; they may overlap
+ * @idle:   those that no live watch needs, longest first
+ * @unused: memory for more.  It is never given back, and a child leaves it
+ * @count:  extents in @tree
+ * @limit:  most of them: what is mapped beside an extent later stays apart from
+ *          it, so that each may cost the program two mappings
+ * @counted: when the program's mappings were last counted (CLOCK_MONOTONIC)
+ * @strays: something may be registered that is in no extent
+ */
+struct uffd_ledger {
+	struct ummu_interval_tree tree;
+	TAILQ_HEAD(, uffd_extent) idle;
+	struct uffd_extent *unused;
+	unsigned long count, limit;
+	uint64_t counted;
+	bool strays;
+};
+
+enum uffd_state {
+	UFFD_IDLE,    /* nothing is registered, and there is no reader */
+	UFFD_RUNNING, /* there is a reader */
+	UFFD_ENDING,  /* there is one, which is about to go: see END_COMMIT */
 };
 
 /**
  * struct uffd_process - the shared state; in memory that a fork wipes
  * @incarnation: 0 until opened and in a forked child; then a number that no
- *               earlier incarnation had.  Written last when opening (release)
+ *               earlier incarnation had.  Written once (release)
  * @sequence:    odd while a drain is under way; written under @lock
- * @failed:      the descriptor is not ours any more; set once, under @lock
- * @fd:          the userfaultfd, O_NONBLOCK; constant once open
- * @epoll_fd:    what the reader waits for: @fd is readable; constant once open
- * @pagemap_fd:  /proc/self/pagemap, -1 without /proc; constant once open
- * @inode:       of @fd, which tells it from another userfaultfd (5.12);
- *               constant once open
- * @any_file:    the kernel watches file mappings too (WP_ASYNC); constant
- * @opening:     held while the first monitor opens all this
+ * @fd:          number of @uffd, for PROBE without the lock; atomic, written
+ *               under @lock.  -1 while there is none
+ * @losses:      how often the descriptor was found closed; atomic, written
+ *               under @lock.  A monitor of an earlier count has failed
  * @members:     the lists of watches and chunks that a forked child frees.  A
  *               fork waits for it and not for @lock: an unmap in somebody's
- *               fork handler waits for a drain.  For the same reason nobody
- *               takes it while holding @lock; the other order is fine
- * @lock:        everything below, and sequence and failed for writing.  Held
- *               with all signals blocked, as a handler that unmaps memory
- *               would wait for the holder.  Nothing is allocated or freed
- *               under it, for the same reason
+ *               fork handler waits for a drain
+ * @lock:        everything below, and the above for writing.  Held with all
+ *               signals blocked, as a handler that unmaps memory would wait for
+ *               the holder.  Nothing is allocated or freed under it, for the
+ *               same reason
+ * @changed:     with @lock: @state, @starting or @leaving have changed
+ * @uffd:        the userfaultfd, O_NONBLOCK
+ * @pagemap, @maps: files of /proc/self; none without /proc
+ * @any_file:    the kernel watches file mappings too (WP_ASYNC)
+ * @state:       see there
+ * @starting:    a thread opens the descriptors or starts a reader
+ * @reader:      which reader is the one; 0: none
+ * @readers:     how many there were so far
+ * @table_known, @table_shared: the last reader shares the program's descriptors
+ * @bells, @reader_bells: bells that were made, and that its table has
+ * @stacks:      stacks of readers, the latest first
  * @watches:     every live watch of every monitor
- * @splits_left: how many mappings may be split before they are counted again
- * @widen_left:  watches to widen before mappings are counted again
- * @recent:      mappings registered whole; @recent_next is overwritten next
+ * @ledger:      what is registered
+ * @leaving:     what is being unregistered, while @is_leaving
  * @grace:       ranges given back; @grace_all is for those that did not fit
  * @grace_last:  the latest time in them
  *
@@ -78,21 +159,25 @@ struct uffd_grace {
 struct uffd_process {
 	uint64_t incarnation;
 	uint64_t sequence;
-	bool failed;
-	bool any_file;
 	int fd;
-	int epoll_fd;
-	int pagemap_fd;
-	uint64_t inode;
-	pthread_mutex_t opening;
+	uint64_t losses;
 	pthread_mutex_t members;
 
 	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct ummu_descriptor uffd, pagemap, maps;
+	bool any_file;
+	bool starting;
+	enum uffd_state state;
+	uint64_t reader, readers;
+	bool table_known, table_shared;
+	uint64_t bells, reader_bells;
+	struct uffd_stack *stacks;
+	LIST_HEAD(, watch_queue) queues;
 	struct ummu_interval_tree watches;
-	long splits_left;
-	long widen_left;
-	struct uffd_extent recent[UFFD_RECENT_EXTENTS];
-	unsigned int recent_next;
+	struct uffd_ledger ledger;
+	bool is_leaving;
+	struct uffd_range leaving;
 	struct uffd_grace grace[UFFD_GRACE_RANGES];
 	uint64_t grace_all;
 	uint64_t grace_last;
@@ -101,8 +186,29 @@ struct uffd_process {
 	uint64_t drained_by_lookup;
 	uint64_t probes_in_flight;
 	uint64_t unsettled;
-	uint64_t widened;
 };
+
+/**
+ * struct uffd_monitor - a monitor
+ * @process:     the shared state
+ * @incarnation: of @process when this was opened; a forked child sees another
+ * @losses:      of @process then; another one now means that this has failed
+ * @queue:       watches and events; under the process's lock
+ */
+struct uffd_monitor {
+	struct ummu_monitor base;
+	struct uffd_process *process;
+	uint64_t incarnation;
+	uint64_t losses;
+	struct watch_queue queue;
+};
+
+static inline bool ummu_uffd_has_failed(const struct uffd_monitor *monitor)
+{
+	/* Acquire: who sees it finds every watch invalid. */
+	return __atomic_load_n(&monitor->process->losses, __ATOMIC_ACQUIRE) !=
+	       monitor->losses;
+}
 
 /** What a holder of a lock has to put back. */
 struct uffd_guard {
@@ -110,10 +216,11 @@ struct uffd_guard {
 	int cancel_state;
 };
 
-/* uffd-process.c: opening it, locking it, the reader thread. */
+/* uffd-process.c: the shared memory and its locks. */
 
-/** ummu_uffd_process_get - the shared state, opened if need be; or -errno. */
-int ummu_uffd_process_get(struct uffd_process **process_p);
+/** ummu_uffd_process - the memory, made if need be; 0 or -errno, explained. */
+int ummu_uffd_process(struct uffd_process **process_p);
+
 void ummu_uffd_lock(struct uffd_process *process, struct uffd_guard *guard);
 void ummu_uffd_unlock(struct uffd_process *process,
 		      const struct uffd_guard *guard);
@@ -122,36 +229,190 @@ void ummu_uffd_lock_members(struct uffd_process *process,
 void ummu_uffd_unlock_members(struct uffd_process *process,
 			      const struct uffd_guard *guard);
 
+/** ummu_uffd_wait - until ->changed is told; the caller holds the lock. */
+void ummu_uffd_wait(struct uffd_process *process);
+
+/** ummu_uffd_wait_until - the same; an error of pthread_cond_clockwait(). */
+int ummu_uffd_wait_until(struct uffd_process *process,
+			 const struct timespec *until);
+
+/** ummu_uffd_now - CLOCK_MONOTONIC in nanoseconds. */
+uint64_t ummu_uffd_now(void);
+
+/* uffd-ledger.c: what is registered; the caller holds the lock, but for grow. */
+
+void ummu_uffd_ledger_init(struct uffd_ledger *ledger, unsigned long limit);
+
+/** ummu_uffd_ledger_grow - room for more extents; without the lock; -errno. */
+int ummu_uffd_ledger_grow(struct uffd_process *process);
+
+/**
+ * ummu_uffd_ledger_extend - the limit is reached: is there room for more?
+ *
+ * Half of what vm.max_map_count allows is the program's.  Counts its mappings,
+ * once a second.  Without the lock.  False: there is none.
+ */
+bool ummu_uffd_ledger_extend(struct uffd_process *process);
+
+/** ummu_uffd_ledger_covers - a whole extent around @range, or NULL. */
+const struct uffd_extent *
+ummu_uffd_ledger_covers(const struct uffd_process *process,
+			const struct uffd_range *range);
+
+/** ummu_uffd_ledger_add - @range was registered; there is room. */
+void ummu_uffd_ledger_add(struct uffd_process *process,
+			  const struct uffd_range *range);
+
+/** ummu_uffd_ledger_unneeded - watches in @range have ended: which are idle? */
+void ummu_uffd_ledger_unneeded(struct uffd_process *process,
+			       const struct uffd_range *range);
+
+/** ummu_uffd_ledger_gone - @range was unmapped. */
+void ummu_uffd_ledger_gone(struct uffd_process *process,
+			   const struct uffd_range *range);
+
+/** ummu_uffd_ledger_moved - @from was moved to @to, which is registered now. */
+void ummu_uffd_ledger_moved(struct uffd_process *process,
+			    const struct uffd_range *from,
+			    const struct uffd_range *to);
+
+/**
+ * ummu_uffd_ledger_take - take an idle extent out
+ * @within: overlapping this range; idle since @before at the latest
+ *
+ * False if there is none.  *cut as in struct uffd_extent.
+ */
+bool ummu_uffd_ledger_take(struct uffd_process *process,
+			   const struct uffd_range *within, uint64_t before,
+			   struct uffd_range *range, bool *cut);
+
+/** ummu_uffd_ledger_clear - nothing is registered any more. */
+void ummu_uffd_ledger_clear(struct uffd_ledger *ledger);
+
 /* uffd-drain.c: PROBE, DRAIN and SETTLE. */
 
 enum uffd_probe {
 	UFFD_QUIET,
 	UFFD_IN_FLIGHT,
-	UFFD_LOST, /* not our descriptor any more */
+	UFFD_REFUSED, /* no answer: not our descriptor, or a seccomp filter */
 };
 
 enum uffd_probe ummu_uffd_probe(int fd);
 
-/** ummu_uffd_drain - read and store what is there, under the lock; how many. */
-int ummu_uffd_drain(struct uffd_process *process);
+/** ummu_uffd_drain - read and store what is there; the caller holds the lock. */
+int ummu_uffd_drain(struct uffd_process *process, int fd);
 
-/** ummu_uffd_give_up - fail: nobody will read events any more; under the lock. */
-void ummu_uffd_give_up(struct uffd_process *process);
+/**
+ * ummu_uffd_lose - the descriptor is not ours any more: nothing is known
+ *
+ * Spends every watch.  The caller holds the lock.
+ */
+void ummu_uffd_lose(struct uffd_process *process);
 
-/** ummu_uffd_settle - without the lock; false if it took too long or has failed. */
-bool ummu_uffd_settle(struct uffd_process *process);
+enum uffd_settled {
+	UFFD_SETTLED,
+	UFFD_UNSETTLED, /* invalidations kept coming */
+	UFFD_FORBIDDEN, /* this thread may not ask: a seccomp filter */
+	UFFD_FAILED,	/* the descriptor was closed */
+};
+
+/** ummu_uffd_settle - without the lock. */
+enum uffd_settled ummu_uffd_settle(struct uffd_process *process);
 
 /** ummu_uffd_in_grace - was the range given back a moment ago?  Under the lock. */
-bool ummu_uffd_in_grace(const struct uffd_process *process, uint64_t start,
-			uint64_t last);
+bool ummu_uffd_in_grace(const struct uffd_process *process,
+			const struct uffd_range *range);
 
 /* uffd-range.c: telling the kernel which ranges to report. */
 
-/** ummu_uffd_cover - have [range] of an armed watch reported; under the lock. */
-int ummu_uffd_cover(struct uffd_process *process, struct watch *watch);
+/** ummu_uffd_register - have @range reported; 0 or -errno.  Any lock. */
+int ummu_uffd_register(int fd, const struct uffd_range *range);
+void ummu_uffd_unregister(int fd, const struct uffd_range *range);
 
-/** ummu_uffd_uncover - it was disarmed: give up what no other watch needs. */
-void ummu_uffd_uncover(struct uffd_process *process, struct watch *watch);
+/**
+ * ummu_uffd_whole - is every page of @range mapped and registered?
+ * @registered: what was registered for it
+ *
+ * 0 if so; -ERESTART: register again and ask again; -EAGAIN once that was done
+ * often enough (@attempt counts from 0); -EFAULT.  Without the lock.
+ */
+int ummu_uffd_whole(const struct uffd_process *process,
+		    const struct uffd_range *range,
+		    const struct uffd_range *registered, int attempt);
+
+/** ummu_uffd_is_registered - any page of @mapping, by us or others?  <0: unknown. */
+int ummu_uffd_is_registered(const struct uffd_process *process, int pagemap_fd,
+			    const struct uffd_range *mapping);
+
+/** ummu_uffd_explain_range - why a range was refused; without a lock. */
+int ummu_uffd_explain_range(const struct uffd_process *process,
+			    const struct uffd_range *range, int error);
+
+/* uffd-watch.c: begin and end a watch.  Without a lock. */
+
+/** ummu_uffd_start_watch - of watch->range; 0 or -errno, explained. */
+int ummu_uffd_start_watch(struct uffd_monitor *monitor, struct watch *watch);
+void ummu_uffd_end_watch(struct uffd_process *process, struct watch *watch);
+
+/* uffd-leave.c: unregistering. */
+
+/** ummu_uffd_wait_while_leaving - the caller holds the lock; true: it waited. */
+bool ummu_uffd_wait_while_leaving(struct uffd_process *process,
+				  const struct uffd_range *range);
+
+/** What unregistering is done with: numbers in the calling thread's table. */
+struct uffd_tools {
+	int fd, pagemap_fd, maps_fd;
+};
+
+/** ummu_uffd_leave_idle - what is idle since @before; without the lock. */
+void ummu_uffd_leave_idle(struct uffd_process *process,
+			  const struct uffd_tools *tools,
+			  const struct uffd_range *within, uint64_t before,
+			  bool patient);
+
+enum uffd_swept {
+	UFFD_CLEAN,	  /* nothing is registered any more */
+	UFFD_NOT_YET,	  /* something was, or moved: sweep again */
+	UFFD_INTERRUPTED, /* a watch was armed, or another reader began */
+	UFFD_CANNOT_TELL, /* the kernel does not say what is registered */
+};
+
+/**
+ * ummu_uffd_sweep - unregister all there is; model: SWEEP
+ * @reader: which reader does it
+ *
+ * Without the lock.
+ */
+enum uffd_swept ummu_uffd_sweep(struct uffd_process *process,
+				const struct uffd_tools *tools,
+				uint64_t reader);
+
+/* uffd-start.c: start the thread of uffd-reader.c. */
+
+/**
+ * ummu_uffd_reader_start - have a reader; without the lock
+ * @afresh: also if there is one: its table has to know a new bell
+ *
+ * 0 or -errno, explained.
+ */
+int ummu_uffd_reader_start(struct uffd_process *process, bool afresh);
+
+/** ummu_uffd_is_stack - does the range touch a reader's stack?  Under the lock. */
+bool ummu_uffd_is_stack(const struct uffd_process *process,
+			const struct uffd_range *range);
+
+/* uffd-open.c: the descriptors. */
+
+/** ummu_uffd_open - the process, its descriptor open; 0 or -errno, explained. */
+int ummu_uffd_open(struct uffd_process **process_p);
+
+/**
+ * ummu_uffd_reopen - the descriptors, where they were closed; 0 or -errno
+ *
+ * The caller has set ->starting, and nothing is registered.  Without the lock.
+ */
+int ummu_uffd_reopen(struct uffd_process *process);
 
 /* uffd-selftest.c */
 

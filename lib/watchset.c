@@ -5,10 +5,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "../base/containerof.h"
 #include "../base/wipe.h"
@@ -72,40 +68,15 @@ void ummu_watch_chunk_free(struct watch_chunk *chunk)
 	free(chunk);
 }
 
-static int open_event(struct watch_queue *queue)
-{
-	struct stat identity;
-
-	queue->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (queue->event_fd < 0 || fstat(queue->event_fd, &identity))
-		return ummu_explain(-errno, "eventfd: %m");
-	queue->event_inode = identity.st_ino;
-	return 0;
-}
-
-/* Was it closed by somebody, and its number perhaps used again? */
-static bool event_is_ours(const struct watch_queue *queue)
-{
-	struct stat now;
-
-	return !fstat(queue->event_fd, &now) && !(now.st_mode & S_IFMT) &&
-	       now.st_ino == queue->event_inode;
-}
-
 int ummu_watch_queue_init(struct watch_queue *queue)
 {
 	struct watch_chunk *chunk = ummu_watch_chunk_new();
-	int error;
 
 	if (!chunk)
 		return ummu_explain(
 			-ENOMEM,
 			"no memory for a monitor's state words (MADV_WIPEONFORK needs Linux 4.14)");
-	error = open_event(queue);
-	if (error) {
-		ummu_watch_chunk_free(chunk);
-		return error;
-	}
+	queue->bell = UMMU_NO_BELL;
 	queue->chunks = chunk;
 	queue->generation = chunk->words;
 	*queue->generation = 1;
@@ -129,8 +100,7 @@ void ummu_watch_queue_destroy(struct watch_queue *queue)
 		queue->chunks = chunk->next;
 		ummu_watch_chunk_free(chunk);
 	}
-	if (event_is_ours(queue))
-		close(queue->event_fd);
+	ummu_bell_destroy(&queue->bell);
 }
 
 void ummu_watch_chunk_add(struct watch_queue *queue, struct watch_chunk *chunk)
@@ -171,30 +141,12 @@ bool ummu_watch_arm(struct ummu_interval_tree *tree, struct watch_queue *queue,
 	return true;
 }
 
-/* The eventfd follows the queue: readable if and only if it is not empty. */
-static void raise_event(const struct watch_queue *queue)
-{
-	uint64_t one = 1;
-
-	/* By syscall(): write() would be a cancellation point. */
-	if (event_is_ours(queue))
-		syscall(SYS_write, queue->event_fd, &one, sizeof(one));
-}
-
-static void lower_event(const struct watch_queue *queue)
-{
-	uint64_t count;
-
-	if (event_is_ours(queue))
-		syscall(SYS_read, queue->event_fd, &count, sizeof(count));
-}
-
 static void forget_event(struct watch *watch)
 {
 	TAILQ_REMOVE(&watch->queue->pending, watch, waiting);
 	watch->pending = false;
 	if (TAILQ_EMPTY(&watch->queue->pending))
-		lower_event(watch->queue);
+		ummu_bell_silence(&watch->queue->bell);
 }
 
 void ummu_watch_disarm(struct ummu_interval_tree *tree, struct watch *watch)
@@ -234,7 +186,7 @@ static void spend(struct watch *watch, uint64_t start, uint64_t last,
 	__atomic_store_n(queue->generation, *queue->generation + 1,
 			 __ATOMIC_RELEASE);
 	if (first)
-		raise_event(queue);
+		ummu_bell_ring(&queue->bell);
 }
 
 void ummu_watch_hit(struct ummu_interval_tree *tree, uint64_t start,

@@ -16,6 +16,7 @@
 
 #include "../base/interval.h"
 #include "backend.h"
+#include "bell.h"
 
 struct watch_chunk;
 
@@ -29,8 +30,6 @@ struct watch_chunk;
  * @hint_start, @hint_last, @reason: of its event, once spent
  * @spent:    it was hit: out of the tree, its word is 0
  * @pending:  its event waits in queue->pending
- * @covered_start, @covered_last: what the backend told the kernel to report,
- *            at least @range; the backend's business
  * @member:   of queue->watches
  * @waiting:  of queue->pending while @pending
  */
@@ -44,7 +43,6 @@ struct watch {
 	uint32_t reason;
 	bool spent;
 	bool pending;
-	uint64_t covered_start, covered_last;
 	LIST_ENTRY(watch) member;
 	TAILQ_ENTRY(watch) waiting;
 };
@@ -52,9 +50,8 @@ struct watch {
 /**
  * struct watch_queue - what a monitor owns of a set
  * @generation: the monitor's generation word, in the first chunk
- * @event_fd:   an eventfd, readable while @pending is not empty
- * @event_inode: of @event_fd; tells it from most of what may get its number
- *              if somebody closes it
+ * @bell:       once made, readable while @pending is not empty
+ * @of_process: of the backend's list of queues
  * @chunks:     memory for state words; zeros in a forked child
  * @free_word:  a list of words to use again, linked through the words
  * @watches:    every watch that is not freed, for ummu_watch_queue_destroy(),
@@ -65,8 +62,8 @@ struct watch {
  */
 struct watch_queue {
 	uint64_t *generation;
-	int event_fd;
-	uint64_t event_inode;
+	struct ummu_bell bell;
+	LIST_ENTRY(watch_queue) of_process;
 	struct watch_chunk *chunks;
 	uint64_t *free_word;
 	LIST_HEAD(, watch) watches;

@@ -130,6 +130,8 @@ static void unwatch_leaves_the_others(void **state)
 
 	one = monitor_watch(monitor, memory + 2 * page, page, 3);
 	ummu_monitor_unwatch(monitor, one);
+	assert_int_equal(ummu_monitor_release(monitor, memory + 2 * page, page),
+			 0);
 	reported = monitor_stats(monitor).kernel_events;
 	munmap(memory + 2 * page, page);
 	monitor_expect_silence(monitor);

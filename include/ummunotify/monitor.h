@@ -383,6 +383,12 @@ enum ummu_caps_flags {
 	UMMU_CAPS_ANY_FILE = 1 << 2, /* file mappings and SysV shared memory can
 				       * be watched, not just anonymous memory,
 				       * memfd and hugetlb */
+	UMMU_CAPS_SHARED_TABLE = 1
+				 << 3, /* the reader thread shares the program's
+					  * table of descriptors, as close_range()
+					  * and unshare() are refused: a program
+					  * that closes them while a forked child
+					  * keeps copies waits in munmap() */
 };
 
 /**
@@ -424,7 +430,7 @@ struct ummu_monitor_stats {
 				     * checking and not by the reader thread */
 	uint64_t probes_in_flight;  /* probes that found an event in flight */
 	uint64_t unsettled;	    /* checks that gave up and said "invalid" */
-	uint64_t widened; /* watches that registered their whole mapping */
+	uint64_t registered;	    /* mappings registered now, needed or not */
 };
 
 /** ummu_monitor_stats - fill what @stats->size has room for; -EINVAL if 0. */

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/* uffd-leave.c - unregister what nobody needs any more, outside the lock. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "mappings.h"
+#include "uffd.h"
+
+enum left {
+	LEFT,	 /* it was registered, and is no more */
+	NEEDED,	 /* a live watch needs it */
+	TAKEN,	 /* another thread is unregistering something */
+	FOREIGN, /* another userfaultfd has it, or none can */
+};
+
+/* model: LEAVE_BEGIN.  See uffd.h. */
+static enum left begin(struct uffd_process *process,
+		       const struct uffd_range *range, bool patient)
+{
+	enum left left = LEFT;
+	struct uffd_guard guard;
+
+	ummu_uffd_lock(process, &guard);
+	while (process->is_leaving && patient)
+		ummu_uffd_wait(process);
+	if (process->is_leaving) {
+		left = TAKEN;
+	} else if (ummu_interval_first(&process->watches, range->start,
+				       range->last)) {
+		left = NEEDED;
+	} else {
+		process->is_leaving = true;
+		process->leaving = *range;
+	}
+	ummu_uffd_unlock(process, &guard);
+	return left;
+}
+
+/* model: LEAVE_END */
+static void end(struct uffd_process *process)
+{
+	struct uffd_guard guard;
+
+	ummu_uffd_lock(process, &guard);
+	process->is_leaving = false;
+	pthread_cond_broadcast(&process->changed);
+	ummu_uffd_unlock(process, &guard);
+}
+
+bool ummu_uffd_wait_while_leaving(struct uffd_process *process,
+				  const struct uffd_range *range)
+{
+	bool waited = false;
+
+	while (process->is_leaving && uffd_overlap(&process->leaving, range)) {
+		ummu_uffd_wait(process);
+		waited = true;
+	}
+	return waited;
+}
+
+/*
+ * Kernels before 6.18 would unregister what another userfaultfd has.  It may
+ * have got memory that was unmapped without a word to us, by shmdt() say; so
+ * ask first, by registering it, whether it is ours.
+ */
+static enum left leave(struct uffd_process *process,
+		       const struct uffd_tools *tools,
+		       const struct uffd_range *range, bool patient)
+{
+	enum left left = begin(process, range, patient);
+
+	if (left != LEFT)
+		return left;
+	if (!ummu_uffd_register(tools->fd, range))
+		ummu_uffd_unregister(tools->fd, range);
+	else
+		left = FOREIGN;
+	end(process);
+	return left;
+}
+
+/* Back into the ledger: it could not be unregistered now. */
+static void keep(struct uffd_process *process, const struct uffd_range *range)
+{
+	struct uffd_guard guard;
+
+	ummu_uffd_lock(process, &guard);
+	if (process->ledger.unused) {
+		ummu_uffd_ledger_add(process, range);
+		ummu_uffd_ledger_unneeded(process, range);
+	} else {
+		process->ledger.strays = true;
+	}
+	ummu_uffd_unlock(process, &guard);
+}
+
+/*
+ * What lies at an extent's addresses now, by whole mappings: it may have grown,
+ * and part of it may be another's.
+ */
+static void leave_mappings(struct uffd_process *process,
+			   const struct uffd_tools *tools,
+			   const struct uffd_range *extent, bool patient)
+{
+	struct ummu_mappings walk;
+	struct ummu_mapping mapping;
+
+	ummu_mappings_begin(&walk, tools->maps_fd, extent->start);
+	while (ummu_mappings_next(&walk, &mapping) > 0 &&
+	       mapping.start <= extent->last) {
+		const struct uffd_range range = { mapping.start, mapping.last };
+
+		if (!ummu_uffd_is_registered(process, tools->pagemap_fd, &range))
+			continue;
+		if (leave(process, tools, &range, patient) == TAKEN)
+			keep(process, &range);
+	}
+}
+
+/* Without a quick way to ask what lies there, as one: a sweep finds the rest. */
+static void leave_extent(struct uffd_process *process,
+			 const struct uffd_tools *tools,
+			 const struct uffd_range *extent, bool cut,
+			 bool patient)
+{
+	if (cut || ummu_mappings_are_fast(tools->maps_fd))
+		leave_mappings(process, tools, extent, patient);
+	else if (leave(process, tools, extent, patient) == TAKEN)
+		keep(process, extent);
+}
+
+void ummu_uffd_leave_idle(struct uffd_process *process,
+			  const struct uffd_tools *tools,
+			  const struct uffd_range *within, uint64_t before,
+			  bool patient)
+{
+	struct uffd_range extent;
+	struct uffd_guard guard;
+	bool cut, taken;
+
+	do {
+		ummu_uffd_lock(process, &guard);
+		/* The reader: nobody's unmap waits for all of them. */
+		if (!patient)
+			ummu_uffd_drain(process, tools->fd);
+		taken = ummu_uffd_ledger_take(process, within, before, &extent,
+					      &cut);
+		ummu_uffd_unlock(process, &guard);
+		if (taken)
+			leave_extent(process, tools, &extent, cut, patient);
+	} while (taken);
+}
+
+/* A walk over mappings that also tells which are registered. */
+static int open_walk(struct uffd_process *process,
+		     const struct uffd_tools *tools, struct ummu_mappings *walk)
+{
+	int fd = -1;
+
+	if (process->any_file) {
+		ummu_mappings_begin(walk, tools->maps_fd, 0);
+		return fd;
+	}
+	fd = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+	ummu_mappings_begin_smaps(walk, fd);
+	return fd;
+}
+
+/* Between two mappings, so that nobody's unmap waits for all of them. */
+static bool is_still_ending(struct uffd_process *process, int fd,
+			    uint64_t reader)
+{
+	struct uffd_guard guard;
+	bool still;
+
+	ummu_uffd_lock(process, &guard);
+	still = process->reader == reader && process->state == UFFD_ENDING;
+	if (still)
+		ummu_uffd_drain(process, fd);
+	ummu_uffd_unlock(process, &guard);
+	return still;
+}
+
+static uint64_t events_read(const struct uffd_process *process)
+{
+	return __atomic_load_n(&process->kernel_events, __ATOMIC_RELAXED);
+}
+
+/*
+ * A mapping that moves while this walks may be missed at both of its places.
+ * Then its move is in flight before it moves, and PROBE says so at the end; or
+ * its event was read meanwhile.
+ */
+enum uffd_swept ummu_uffd_sweep(struct uffd_process *process,
+				const struct uffd_tools *tools, uint64_t reader)
+{
+	uint64_t before = events_read(process);
+	enum uffd_swept swept = UFFD_CLEAN;
+	struct ummu_mappings walk;
+	struct ummu_mapping mapping;
+	bool any = false;
+	int smaps_fd = open_walk(process, tools, &walk);
+
+	while (ummu_mappings_next(&walk, &mapping) > 0) {
+		const struct uffd_range range = { mapping.start, mapping.last };
+		int registered = mapping.write_protect;
+
+		any = true;
+		if (!walk.smaps)
+			registered = ummu_uffd_is_registered(process,
+							     tools->pagemap_fd,
+							     &range);
+		if (registered < 0)
+			swept = UFFD_CANNOT_TELL;
+		if (registered <= 0)
+			continue;
+		if (!is_still_ending(process, tools->fd, reader)) {
+			swept = UFFD_INTERRUPTED;
+			break;
+		}
+		if (leave(process, tools, &range, false) != FOREIGN)
+			swept = UFFD_NOT_YET;
+	}
+	if (smaps_fd >= 0)
+		close(smaps_fd);
+	if (!any)
+		return UFFD_CANNOT_TELL;
+	if (swept == UFFD_INTERRUPTED ||
+	    !is_still_ending(process, tools->fd, reader))
+		return UFFD_INTERRUPTED;
+	if (ummu_uffd_probe(tools->fd) != UFFD_QUIET ||
+	    events_read(process) != before)
+		return UFFD_NOT_YET;
+	return swept;
+}

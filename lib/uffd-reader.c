@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * uffd-reader.c - the thread that reads the userfaultfd.
+ *
+ * It makes sure that an unmapping thread never waits for long, also when nobody
+ * looks anything up.  So nothing that the program does may keep it from its
+ * work:
+ *   - its descriptors are its own (close_range() with CLOSE_RANGE_UNSHARE, or
+ *     unshare()): to close or reuse their numbers changes nothing for it;
+ *   - it runs with ordinary priority on any processor, whoever started it;
+ *   - its stack is a mapping of its own, which no watch may cover;
+ *   - it neither allocates nor frees nor calls out, and touches no thread-local
+ *     variable: it may be the one whom an unmap waits for.
+ * And it keeps the program from nothing: it ends a second or two after the last
+ * range was unregistered, and when it is the last thread of the process.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "uffd-abi.h"
+#include "uffd-start.h"
+
+/* How often it looks for what is idle, and for descriptors that were closed. */
+#define TICK_MS 1000
+
+/* How much later than that a timer may end, so that idle processors sleep on. */
+#define SLACK_NS 100000000UL
+
+/* Processors in the mask of those it may run on; more than Linux has. */
+#define PROCESSORS 65536
+
+/* Where close_range() is missing, numbers are closed one by one up to this. */
+#define MOST_NUMBERS (1U << 20)
+
+/**
+ * struct reader - the reader's own
+ * @serial: it is the one while process->reader is this
+ * @losses: process->losses when it began
+ * @lost:   its descriptor was found closed: everything has to go
+ * @shared: it shares the program's descriptor table
+ * @looked: when it last looked for what is idle
+ */
+struct reader {
+	struct uffd_process *process;
+	struct uffd_tools tools;
+	uint64_t serial;
+	uint64_t losses;
+	int epoll_fd;
+	bool lost;
+	bool shared;
+	uint64_t looked;
+};
+
+/* Best effort: who may not have this has what it inherited. */
+static void run_as_anybody(void)
+{
+	const struct sched_param ordinary = { .sched_priority = 0 };
+	unsigned char all[PROCESSORS / 8];
+
+	memset(all, 0xff, sizeof(all));
+	sched_setscheduler(0, SCHED_OTHER, &ordinary);
+	setpriority(PRIO_PROCESS, 0, 0);
+	syscall(SYS_sched_setaffinity, 0, sizeof(all), all);
+	prctl(PR_SET_TIMERSLACK, SLACK_NS, 0, 0, 0);
+	prctl(PR_SET_NAME, "ummunotify", 0, 0, 0);
+}
+
+static void close_numbers(unsigned int first, unsigned int last)
+{
+	if (first > last || !syscall(SYS_close_range, first, last, 0))
+		return;
+	if (last > MOST_NUMBERS)
+		last = MOST_NUMBERS;
+	for (unsigned int fd = first; fd <= last; fd++)
+		syscall(SYS_close, fd);
+}
+
+/*
+ * Numbers above ours are never copied; the rest is closed again at once, for a
+ * copy of a pipe's end or of a socket keeps its peer waiting.
+ */
+static bool take_own_table(const struct uffd_start *start)
+{
+	unsigned int next = 0;
+
+	if (syscall(SYS_close_range, start->numbers[start->count - 1] + 1, ~0U,
+		    UMMU_CLOSE_RANGE_UNSHARE) &&
+	    unshare(CLONE_FILES))
+		return false;
+	for (size_t i = 0; i < start->count; i++) {
+		if (start->numbers[i] > 0)
+			close_numbers(next, (unsigned int)start->numbers[i] - 1);
+		next = (unsigned int)start->numbers[i] + 1;
+	}
+	close_numbers(next, ~0U);
+	return true;
+}
+
+/*
+ * epoll knows the file and not its number, unlike poll(): where the table is
+ * shared, somebody may close the number, and use it for another file.
+ */
+static int open_epoll(int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+
+	if (epoll_fd < 0)
+		return -errno;
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
+		int error = -errno;
+
+		close(epoll_fd);
+		return error;
+	}
+	return epoll_fd;
+}
+
+/* Tell the thread that waits in uffd-start.c. */
+static void report(struct uffd_start *start, struct reader *self)
+{
+	struct uffd_process *process = start->process;
+	struct uffd_guard guard;
+
+	ummu_uffd_lock(process, &guard);
+	start->stack->thread = (pid_t)syscall(SYS_gettid);
+	if (!start->error) {
+		self->serial = ++process->readers;
+		self->losses = process->losses;
+		process->reader = self->serial;
+		process->reader_bells = start->bells;
+		process->state = UFFD_RUNNING;
+		process->table_known = true;
+		process->table_shared = self->shared;
+	}
+	start->done = true;
+	pthread_cond_broadcast(&process->changed);
+	ummu_uffd_unlock(process, &guard);
+}
+
+static bool begin(struct uffd_start *start, struct reader *self)
+{
+	*self = (struct reader){
+		.process = start->process,
+		.tools = start->tools,
+		.looked = ummu_uffd_now(),
+	};
+	run_as_anybody();
+	self->shared = !take_own_table(start);
+	self->epoll_fd = open_epoll(self->tools.fd);
+	if (self->epoll_fd < 0) {
+		start->error = self->epoll_fd;
+		start->what = "epoll";
+	} else if (ummu_uffd_probe(self->tools.fd) == UFFD_REFUSED) {
+		start->error = -EPERM;
+		start->what = "ioctl (by a seccomp filter?)";
+		close(self->epoll_fd);
+	}
+	report(start, self);
+	return self->serial != 0;
+}
+
+/*
+ * Wait for events, or for the next look.  A filter that was put over all
+ * threads may refuse to: then look often.
+ */
+static void wait_for_events(const struct reader *self)
+{
+	const struct timespec nap = { .tv_nsec = 1000000 };
+	struct epoll_event event;
+
+	if (epoll_wait(self->epoll_fd, &event, 1, TICK_MS) < 0 && errno != EINTR)
+		syscall(SYS_nanosleep, &nap, NULL);
+}
+
+/* Where the table is shared: was the number closed, and perhaps used again? */
+static bool has_lost(const struct reader *self)
+{
+	const struct uffd_process *process = self->process;
+
+	if (self->losses != process->losses)
+		return true;
+	return self->shared &&
+	       ummu_descriptor_identity(&process->uffd) == UMMU_NOT_OURS;
+}
+
+/* False: another reader has taken over. */
+static bool read_events(struct reader *self)
+{
+	struct uffd_process *process = self->process;
+	struct uffd_guard guard;
+	bool mine;
+
+	ummu_uffd_lock(process, &guard);
+	mine = process->reader == self->serial;
+	if (mine && has_lost(self)) {
+		if (self->losses == process->losses)
+			ummu_uffd_lose(process);
+		self->losses = process->losses;
+		self->lost = true;
+	}
+	/* A table of its own has the descriptor all the same. */
+	if (mine && !(self->lost && self->shared))
+		ummu_uffd_drain(process, self->tools.fd);
+	ummu_uffd_unlock(process, &guard);
+	return mine;
+}
+
+/* model: END_DECIDE */
+static bool decide_to_end(struct reader *self)
+{
+	struct uffd_process *process = self->process;
+	struct uffd_guard guard;
+	bool ending;
+
+	ummu_uffd_lock(process, &guard);
+	ending = process->reader == self->serial && !process->starting &&
+		 !process->watches.root &&
+		 (self->lost || !process->ledger.tree.root);
+	if (ending)
+		process->state = UFFD_ENDING;
+	ummu_uffd_unlock(process, &guard);
+	return ending;
+}
+
+/*
+ * model: END_COMMIT.  A watch that was armed after END_DECIDE has made the state
+ * RUNNING again; then this reader goes on.
+ */
+static bool commit_to_end(struct reader *self, enum uffd_swept swept)
+{
+	struct uffd_process *process = self->process;
+	struct uffd_guard guard;
+	bool ended = false;
+
+	ummu_uffd_lock(process, &guard);
+	if (process->reader == self->serial && process->state == UFFD_ENDING) {
+		/* Where nobody tells, the ledger does, unless it is in doubt. */
+		ended = swept == UFFD_CLEAN ||
+			(swept == UFFD_CANNOT_TELL && !process->ledger.strays);
+		process->state = ended ? UFFD_IDLE : UFFD_RUNNING;
+		if (ended) {
+			process->reader = 0;
+			ummu_uffd_ledger_clear(&process->ledger);
+		}
+		pthread_cond_broadcast(&process->changed);
+	}
+	ummu_uffd_unlock(process, &guard);
+	return ended;
+}
+
+/* True: nothing is registered, and this reader is none any more. */
+static bool try_to_end(struct reader *self)
+{
+	enum uffd_swept swept = UFFD_CLEAN;
+
+	if (!decide_to_end(self))
+		return false;
+	/* A descriptor of a shared table is gone, and all that it had with it. */
+	if (!self->lost || !self->shared)
+		while ((swept = ummu_uffd_sweep(self->process, &self->tools,
+						self->serial)) == UFFD_NOT_YET)
+			sched_yield();
+	return commit_to_end(self, swept);
+}
+
+/* The process's first thread has ended, and nobody has waited for it. */
+static bool leader_is_gone(void)
+{
+	char text[512], *state;
+	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	ssize_t bytes;
+
+	if (fd < 0)
+		return false;
+	bytes = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (bytes <= 0)
+		return false;
+	text[bytes] = '\0';
+	state = strrchr(text, ')');
+	return state && !strncmp(state, ") Z", 3);
+}
+
+/*
+ * The program's threads have all ended, by pthread_exit() in main() say.  A
+ * process ends with its last thread, and this one must not be in the way.
+ */
+static bool is_last_thread(void)
+{
+	struct stat tasks;
+
+	/* A directory has two links, and one more for each in it. */
+	return !stat("/proc/self/task", &tasks) && tasks.st_nlink <= 4 &&
+	       leader_is_gone();
+}
+
+/* Once a second, and when all is lost.  True: the reader ends. */
+static bool look_around(struct reader *self)
+{
+	static const struct uffd_range everything = { 0, UINT64_MAX };
+	uint64_t now = ummu_uffd_now();
+
+	if (now - self->looked < TICK_MS * 1000000ULL && !self->lost)
+		return false;
+	self->looked = now;
+	if (!self->lost)
+		ummu_uffd_leave_idle(self->process, &self->tools, &everything,
+				     now - UFFD_LINGER_NS, false);
+	return try_to_end(self) || is_last_thread();
+}
+
+void *ummu_uffd_reader(void *argument)
+{
+	struct reader self;
+
+	if (!begin(argument, &self))
+		return NULL;
+	do
+		wait_for_events(&self);
+	while (read_events(&self) && !look_around(&self));
+	/* All other descriptors go with a table of its own. */
+	close(self.epoll_fd);
+	return NULL;
+}
