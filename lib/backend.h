@@ -13,12 +13,20 @@
 
 #include <ummunotify/monitor.h>
 
+/** struct ummu_reader - the token of who has claimed a monitor; a part of it */
+struct ummu_reader {
+	struct ummu_monitor *monitor;
+};
+
 /**
  * struct ummu_monitor - the part of a monitor that every backend has
  * @backend:    its calls
  * @generation: the generation word; the backend's memory
  * @event_fd:   for poll(); the backend's; not used by one that has ->event_fd()
- * @claimed:    1 while one reader owns the events (atomic)
+ * @use:        how many watches there are and how many calls of others than
+ *              the reader are under way, and whether there is a reader
+ *              (atomic; monitor.c)
+ * @reader:     the token of the reader, while there is one
  * @polled:     1 once somebody has asked for the descriptor (atomic)
  * @watched, @refused: counters for statistics (relaxed atomics)
  *
@@ -28,8 +36,9 @@ struct ummu_monitor {
 	const struct ummu_backend *backend;
 	const uint64_t *generation;
 	int event_fd;
-	int claimed;
 	int polled;
+	uint64_t use;
+	struct ummu_reader reader;
 	uint64_t watched;
 	uint64_t refused;
 };

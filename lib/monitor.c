@@ -152,9 +152,53 @@ static int no_range(const void *addr, size_t length)
 			    addr, length);
 }
 
-int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
-		       size_t length, uint64_t cookie,
-		       struct ummu_watch **watch_p)
+/*
+ * A claimed monitor has watches and calls of its reader only.  So monitor->use
+ * counts what would have to be the reader's, and a claim succeeds at 0: nobody
+ * else's event is there to be read, or will be, and nobody else is reading.
+ */
+#define CLAIMED (UINT64_C(1) << 63)
+
+static int refuse_claimed(const struct ummu_monitor *monitor)
+{
+	int error = monitor->backend->status(monitor);
+
+	return error ? error :
+		       ummu_explain(-EBUSY,
+				    "this monitor was claimed, by a cache for example, and its events are for the claimer alone: open a monitor of your own, they are cheap");
+}
+
+/* For anybody: one user more, unless it is claimed. */
+static int use(struct ummu_monitor *monitor)
+{
+	uint64_t before = __atomic_load_n(&monitor->use, __ATOMIC_RELAXED);
+
+	do {
+		if (before & CLAIMED)
+			return refuse_claimed(monitor);
+		/* Acquire: after the claim that was dropped before. */
+	} while (!__atomic_compare_exchange_n(&monitor->use, &before,
+					      before + 1, true, __ATOMIC_ACQUIRE,
+					      __ATOMIC_RELAXED));
+	return 0;
+}
+
+static void use_by_reader(struct ummu_monitor *monitor)
+{
+	/* Orders nothing: the claim did. */
+	__atomic_fetch_add(&monitor->use, 1, __ATOMIC_RELAXED);
+}
+
+static void use_ends(struct ummu_monitor *monitor)
+{
+	/* Release: what was done comes before a claim that sees it done. */
+	__atomic_fetch_sub(&monitor->use, 1, __ATOMIC_RELEASE);
+}
+
+/* One user is counted already, for the watch. */
+static int watch_counted(struct ummu_monitor *monitor, const void *addr,
+			 size_t length, uint64_t cookie,
+			 struct ummu_watch **watch_p)
 {
 	uint64_t start, last;
 	int error;
@@ -164,18 +208,38 @@ int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
 						watch_p);
 	else
 		error = no_range(addr, length);
-	if (!error)
+	if (error)
+		use_ends(monitor);
+	else
 		(*watch_p)->proof = (*watch_p)->settle ? &no_proof :
 							 (*watch_p)->state;
-	__atomic_fetch_add(error ? &monitor->refused : &monitor->watched, 1,
+	return error;
+}
+
+static void count_watch(struct ummu_monitor *monitor, bool refused)
+{
+	__atomic_fetch_add(refused ? &monitor->refused : &monitor->watched, 1,
 			   __ATOMIC_RELAXED);
+}
+
+int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
+		       size_t length, uint64_t cookie,
+		       struct ummu_watch **watch_p)
+{
+	int error = use(monitor);
+
+	if (!error)
+		error = watch_counted(monitor, addr, length, cookie, watch_p);
+	count_watch(monitor, error);
 	return error;
 }
 
 void ummu_monitor_unwatch(struct ummu_monitor *monitor, struct ummu_watch *watch)
 {
-	if (watch)
-		monitor->backend->unwatch(monitor, watch);
+	if (!watch)
+		return;
+	monitor->backend->unwatch(monitor, watch);
+	use_ends(monitor);
 }
 
 int ummu_monitor_release(struct ummu_monitor *monitor, const void *addr,
@@ -221,22 +285,61 @@ uint64_t ummu_monitor_generation(const struct ummu_monitor *monitor)
 int ummu_monitor_read(struct ummu_monitor *monitor, struct ummu_event *events,
 		      size_t max)
 {
-	return monitor->backend->read(monitor, events, max);
+	int count = use(monitor);
+
+	if (count)
+		return count;
+	count = monitor->backend->read(monitor, events, max);
+	use_ends(monitor);
+	return count;
 }
 
-int ummu_monitor_claim(struct ummu_monitor *monitor)
+int ummu_monitor_claim(struct ummu_monitor *monitor,
+		       struct ummu_reader **reader_p)
 {
-	/* Orders nothing else: the winner is the one who saw 0. */
-	if (__atomic_exchange_n(&monitor->claimed, 1, __ATOMIC_ACQ_REL))
+	uint64_t unused = 0;
+	int error = monitor->backend->status(monitor);
+
+	if (error)
+		return error;
+	/* Acquire pairs with use_ends(). */
+	if (!__atomic_compare_exchange_n(&monitor->use, &unused, CLAIMED, false,
+					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return ummu_explain(
 			-EBUSY,
-			"this monitor's events have a reader already; open another monitor, they are cheap");
+			unused & CLAIMED ?
+				"this monitor's events have a reader already: open another monitor, they are cheap" :
+				"somebody else has watches on this monitor, or is reading it, and their events would be yours to read: open another monitor, they are cheap");
+	monitor->reader.monitor = monitor;
+	*reader_p = &monitor->reader;
 	return 0;
 }
 
-void ummu_monitor_unclaim(struct ummu_monitor *monitor)
+int ummu_reader_watch(struct ummu_reader *reader, const void *addr,
+		      size_t length, uint64_t cookie,
+		      struct ummu_watch **watch_p)
 {
-	__atomic_store_n(&monitor->claimed, 0, __ATOMIC_RELEASE);
+	struct ummu_monitor *monitor = reader->monitor;
+	int error;
+
+	use_by_reader(monitor);
+	error = watch_counted(monitor, addr, length, cookie, watch_p);
+	count_watch(monitor, error);
+	return error;
+}
+
+int ummu_reader_read(struct ummu_reader *reader, struct ummu_event *events,
+		     size_t max)
+{
+	return reader->monitor->backend->read(reader->monitor, events, max);
+}
+
+void ummu_reader_drop(struct ummu_reader *reader)
+{
+	/* Release: what the reader did comes before what others do next. */
+	if (reader)
+		__atomic_fetch_and(&reader->monitor->use, ~CLAIMED,
+				   __ATOMIC_RELEASE);
 }
 
 static int size_not_set(const char *name)

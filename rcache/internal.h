@@ -45,8 +45,9 @@
  * a user has it: FREE comes after DEAD, and DEAD after R3.
  *
  * Events.  The cookie of a watch is its region's address, so an event that is
- * read becomes a pointer.  Events are read, and what they point to is used,
- * only inside one hold of the lock.  A region becomes FREE under the lock,
+ * read becomes a pointer.  The monitor is claimed, so that each is
+ * one of ours.  Events are read, and what they point to is used, only inside
+ * one hold of the lock.  A region becomes FREE under the lock,
  * after its watch was unwatched, which drops an event that was not read.  A
  * reader that has got the cookie did so inside a hold of the lock that began
  * before that, and finds it RETIRED or DEAD.
@@ -166,8 +167,8 @@ struct chunk;
  * @seen:      the monitor's generation up to which events were read; written
  *             under the lock, relaxed atomic for those who compare
  * @view:      of @table; atomic
- * @page_bits, @lanes, @threads, @ops, @monitor, @ctx, @max_bytes, @max_regions, @merges,
- * @region_bytes: constant; @page_bits: of an address, without those in a page
+ * @page_bits, @lanes, @threads, @ops, @monitor, @reader, @ctx, @max_bytes,
+ * @max_regions, @merges, @region_bytes: constant; @page_bits: of an address, without those in a page
  * @lock:      all of the following, and with @settled the wait for PENDING
  *             regions
  * @lanes_used, @lanes_claimed: lanes that were ever used are below the one, and
@@ -195,6 +196,7 @@ struct ummu_rcache {
 	bool (*covers)(void *ctx, uint64_t have, uint64_t want);
 
 	_Alignas(LINE_BYTES) struct ummu_monitor *monitor;
+	struct ummu_reader *reader;
 	struct ummu_rcache_ops ops;
 	void *ctx;
 	uint64_t max_bytes, max_regions;

@@ -111,28 +111,27 @@ int ummu_rcache_create(struct ummu_monitor *monitor,
 {
 	struct ummu_rcache_opts known_opts;
 	struct ummu_rcache_ops known_ops;
+	struct ummu_reader *reader;
 	struct ummu_rcache *rcache;
 	int error;
 
 	if (!monitor || !ops || !rcache_p || copy_ops(&known_ops, ops) ||
 	    copy_opts(&known_opts, opts))
 		return -EINVAL;
-	error = ummu_monitor_status(monitor);
-	if (error)
-		return error;
-	error = ummu_monitor_claim(monitor);
+	error = ummu_monitor_claim(monitor, &reader);
 	if (error)
 		return error;
 	rcache = rcache_new(monitor, &known_ops, ctx, &known_opts);
 	if (!rcache) {
 		error = -ENOMEM;
-		goto unclaim;
+		goto drop_reader;
 	}
+	rcache->reader = reader;
 	*rcache_p = rcache;
 	return 0;
 
-unclaim:
-	ummu_monitor_unclaim(monitor);
+drop_reader:
+	ummu_reader_drop(reader);
 	return error;
 }
 
@@ -149,7 +148,7 @@ void ummu_rcache_destroy(struct ummu_rcache *rcache)
 		ummu_flush_idle(rcache);
 		ummu_sweep(rcache);
 		ummu_abandon(rcache);
-		ummu_monitor_unclaim(rcache->monitor);
+		ummu_reader_drop(rcache->reader);
 		pthread_cond_destroy(&rcache->settled);
 		pthread_mutex_destroy(&rcache->lock);
 	}

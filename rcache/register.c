@@ -310,9 +310,9 @@ withdraw:
  */
 static int watch(struct ummu_rcache *rcache, struct region *region)
 {
-	int error = ummu_monitor_watch(rcache->monitor, region->pub.addr,
-				       region->pub.length, (uintptr_t)region,
-				       &region->watch);
+	int error = ummu_reader_watch(rcache->reader, region->pub.addr,
+				      region->pub.length, (uintptr_t)region,
+				      &region->watch);
 
 	if (error)
 		return error;

@@ -180,7 +180,7 @@ static bool reap_up_to(struct ummu_rcache *rcache, int most,
 		 * after that read moves the generation past the sample.
 		 */
 		generation = ummu_monitor_generation(rcache->monitor);
-		count = ummu_monitor_read(rcache->monitor, events, EVENT_BATCH);
+		count = ummu_reader_read(rcache->reader, events, EVENT_BATCH);
 		for (int i = 0; i < count; i++)
 			spoil(rcache,
 			      (struct region *)(uintptr_t)events[i].cookie,

@@ -95,7 +95,8 @@ struct ummu_rcache_opts {
 
 /**
  * ummu_rcache_create - make a cache
- * @monitor:  its source of truth, for this cache alone (-EBUSY otherwise);
+ * @monitor:  its source of truth, for this cache alone (-EBUSY where somebody
+ *            else reads it or has watches on it): others are refused then;
  *            must outlive the cache.  Monitors are cheap: open one a cache
  * @ops:      the pinner; copied
  * @ctx:      handed to the pinner's calls
