@@ -57,15 +57,15 @@ static int open_named(const char *name, struct ummu_monitor **monitor_p)
 static int known_opts(const struct ummu_monitor_opts *opts,
 		      struct ummu_monitor_opts *known)
 {
-	if (!opts) {
+	const char *why = NULL;
+
+	if (opts)
+		why = ummu_sized_in(known, sizeof(*known), opts,
+				    sizeof(opts->size));
+	else
 		memset(known, 0, sizeof(*known));
-		return 0;
-	}
-	if (ummu_sized_in(known, sizeof(*known), opts, sizeof(opts->size)))
-		return ummu_explain(
-			-EINVAL,
-			"struct ummu_monitor_opts: size is not set, or something this library does not know is");
-	return 0;
+	return why ? ummu_explain(-EINVAL, "struct ummu_monitor_opts: %s", why) :
+		     0;
 }
 
 /* What one backend refused is no news if another one works. */
@@ -342,19 +342,14 @@ void ummu_reader_drop(struct ummu_reader *reader)
 				   __ATOMIC_RELEASE);
 }
 
-static int size_not_set(const char *name)
-{
-	return ummu_explain(-EINVAL, "struct %s: size is not set", name);
-}
-
 int ummu_monitor_caps(const struct ummu_monitor *monitor, struct ummu_caps *caps)
 {
 	struct ummu_caps known = { .size = sizeof(known) };
+	const char *why;
 
 	monitor->backend->caps(monitor, &known);
-	if (ummu_sized_out(caps, &known, sizeof(known)))
-		return size_not_set("ummu_caps");
-	return 0;
+	why = ummu_sized_out(caps, &known, sizeof(known));
+	return why ? ummu_explain(-EINVAL, "struct ummu_caps: %s", why) : 0;
 }
 
 int ummu_monitor_stats(const struct ummu_monitor *monitor,
@@ -366,8 +361,11 @@ int ummu_monitor_stats(const struct ummu_monitor *monitor,
 		.refused = __atomic_load_n(&monitor->refused, __ATOMIC_RELAXED),
 	};
 
+	const char *why;
+
 	monitor->backend->stats(monitor, &known);
-	if (ummu_sized_out(stats, &known, sizeof(known)))
-		return size_not_set("ummu_monitor_stats");
-	return 0;
+	why = ummu_sized_out(stats, &known, sizeof(known));
+	return why ? ummu_explain(-EINVAL, "struct ummu_monitor_stats: %s",
+				  why) :
+		     0;
 }

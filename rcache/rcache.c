@@ -8,6 +8,7 @@
 
 #include "../base/sized.h"
 #include "../base/wipe.h"
+#include "../lib/explain.h"
 #include "internal.h"
 
 /* Words of the first hash table: a page. */
@@ -16,25 +17,31 @@
 static int copy_ops(struct ummu_rcache_ops *known,
 		    const struct ummu_rcache_ops *ops)
 {
-	int error = ummu_sized_in(known, sizeof(*known), ops,
-				  offsetof(struct ummu_rcache_ops, covers));
+	const char *why = ummu_sized_in(known, sizeof(*known), ops,
+					offsetof(struct ummu_rcache_ops,
+						 covers));
 
-	if (error)
-		return error;
-	if (!known->reg || !known->dereg ||
+	if (!why && (!known->reg || !known->dereg))
+		why = "reg or dereg is missing";
+	if (!why &&
 	    known->private_size > SIZE_MAX - sizeof(struct region) - LINE_BYTES)
-		return -EINVAL;
-	return 0;
+		why = "private_size is no size";
+	return why ? ummu_explain(-EINVAL, "struct ummu_rcache_ops: %s", why) :
+		     0;
 }
 
 static int copy_opts(struct ummu_rcache_opts *known,
 		     const struct ummu_rcache_opts *opts)
 {
+	const char *why = NULL;
+
 	if (opts)
-		return ummu_sized_in(known, sizeof(*known), opts,
-				     sizeof(opts->size));
-	memset(known, 0, sizeof(*known));
-	return 0;
+		why = ummu_sized_in(known, sizeof(*known), opts,
+				    sizeof(opts->size));
+	else
+		memset(known, 0, sizeof(*known));
+	return why ? ummu_explain(-EINVAL, "struct ummu_rcache_opts: %s", why) :
+		     0;
 }
 
 /* A word of the monitor that tells in one load that there is no news. */
@@ -115,15 +122,21 @@ int ummu_rcache_create(struct ummu_monitor *monitor,
 	struct ummu_rcache *rcache;
 	int error;
 
-	if (!monitor || !ops || !rcache_p || copy_ops(&known_ops, ops) ||
-	    copy_opts(&known_opts, opts))
-		return -EINVAL;
+	if (!monitor || !ops || !rcache_p)
+		return ummu_explain(
+			-EINVAL,
+			"ummu_rcache_create() needs a monitor, a pinner and a place for the cache");
+	error = copy_ops(&known_ops, ops);
+	if (!error)
+		error = copy_opts(&known_opts, opts);
+	if (error)
+		return error;
 	error = ummu_monitor_claim(monitor, &reader);
 	if (error)
 		return error;
 	rcache = rcache_new(monitor, &known_ops, ctx, &known_opts);
 	if (!rcache) {
-		error = -ENOMEM;
+		error = ummu_explain(-ENOMEM, "no memory for a cache");
 		goto drop_reader;
 	}
 	rcache->reader = reader;

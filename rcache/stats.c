@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* stats.c - report what a cache has counted. */
 #define _GNU_SOURCE
+#include <errno.h>
 
 #include "../base/sized.h"
+#include "../lib/explain.h"
 #include "internal.h"
 
 /* Relaxed: each number is right by itself, they are not one moment. */
@@ -44,5 +46,8 @@ int ummu_rcache_stats(const struct ummu_rcache *rcache,
 		.reg_ns = value(&counters->reg_ns),
 	};
 
-	return ummu_sized_out(stats, &known, sizeof(known));
+	const char *why = ummu_sized_out(stats, &known, sizeof(known));
+
+	return why ? ummu_explain(-EINVAL, "struct ummu_rcache_stats: %s", why) :
+		     0;
 }

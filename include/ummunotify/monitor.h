@@ -8,7 +8,8 @@
  * moves the monitor's generation and queues one event.
  *
  * Errors are 0 or a count on success and -errno on failure; out-parameters are
- * written only on success.  All lengths and addresses are in bytes.
+ * written only on success.  All lengths and addresses are in bytes.  A struct
+ * that starts with its size is refused with -EINVAL where that is over 4096.
  *
  * THREAD SAFETY: a monitor may be used by any number of threads, except while
  * it is being opened or closed.  No call may be made from a signal handler.
@@ -97,8 +98,9 @@ void ummu_monitor_close(struct ummu_monitor *monitor);
 /**
  * ummu_monitor_explain - cause and remedy of this thread's last refusal
  *
- * One sentence or two for people about the last ummu_monitor_ call that failed
- * in this thread, valid until the next one does.  "" when none has.
+ * One sentence or two for people about the last call of a monitor that failed in
+ * this thread, valid until the next one does; also about a cache that could not
+ * be created, and statistics that were refused.  "" when nothing was.
  */
 const char *ummu_monitor_explain(void);
 
@@ -432,7 +434,11 @@ struct ummu_caps {
 	uint8_t claims[64];
 };
 
-/** ummu_monitor_caps - fill what @caps->size has room for; -EINVAL if 0. */
+/**
+ * ummu_monitor_caps - fill what @caps->size has room for
+ *
+ * -EINVAL, with an explanation, if that is 0 or over 4096, which is no size.
+ */
 int ummu_monitor_caps(const struct ummu_monitor *monitor,
 		      struct ummu_caps *caps);
 
@@ -459,7 +465,7 @@ struct ummu_monitor_stats {
 	uint64_t widened; /* watches that registered their whole mapping */
 };
 
-/** ummu_monitor_stats - fill what @stats->size has room for; -EINVAL if 0. */
+/** ummu_monitor_stats - fill what @stats->size has room for; -EINVAL as above. */
 int ummu_monitor_stats(const struct ummu_monitor *monitor,
 		       struct ummu_monitor_stats *stats);
 

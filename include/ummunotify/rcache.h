@@ -200,7 +200,7 @@ struct ummu_rcache_stats {
 	uint64_t reg_ns;       /* time spent in reg(), in nanoseconds */
 };
 
-/** ummu_rcache_stats - fill what @stats->size has room for; -EINVAL if 0. */
+/** ummu_rcache_stats - fill what @stats->size has room for; as _monitor_caps(). */
 int ummu_rcache_stats(const struct ummu_rcache *rcache,
 		      struct ummu_rcache_stats *stats);
 
