@@ -50,7 +50,7 @@ struct ummu_monitor {
  * @open:       allocate a monitor with ->generation set, and ->event_fd unless
  *              the backend makes its descriptor by @event_fd
  * @close:      end every watch, free everything; also runs in a forked child
- * @status:     0, -ECHILD or -EBADF
+ * @status:     0, -ECHILD or -EBADF; no cancellation point, see below
  * @watch:      [start, last] is whole pages and not empty; -errno as in
  *              monitor.h, after ummu_explain().  The handle's ->settle is the
  *              monitor if this backend has @settle, else NULL; its ->proof is
@@ -61,16 +61,20 @@ struct ummu_monitor {
  *              0 or -errno after ummu_explain().  No lock of the caller is
  *              held.  NULL: nothing outlives a watch
  * @settle:     store what every invalidation that has completed by now did;
- *              false if that cannot be known in bounded time.  NULL: the
- *              words are always up to date
- * @generation: a load, exact for operations that have returned; NULL: a plain
- *              load of ->generation is
+ *              false if that cannot be known in bounded time; no cancellation
+ *              point.  NULL: the words are always up to date
+ * @generation: a load, exact for operations that have returned; no cancellation
+ *              point; NULL: a plain load of ->generation is
  * @event_fd:   the descriptor for poll(), made at the first call; -errno after
  *              ummu_explain().  NULL: monitor->event_fd
  * @polled:     somebody asks for the descriptor for the first time: from here on it
  *              has to be quiet when there are no events.  NULL: it always is
  * @read:       events, oldest first; never blocks
  * @caps, @stats: fill in; size and the counters above are dealt with already
+ *
+ * All of them may change errno, and all but those of every hit (@status,
+ * @settle, @generation) may reach cancellation points: monitor.c keeps the one
+ * and holds off the other, see base/call.h.
  */
 struct ummu_backend {
 	const char *name;

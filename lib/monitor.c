@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../base/call.h"
 #include "../base/sized.h"
 #include "backend.h"
 #include "explain.h"
@@ -53,6 +54,12 @@ static int open_named(const char *name, struct ummu_monitor **monitor_p)
 		name);
 }
 
+/* @why as of sized.h */
+static int refuse_size(const char *name, const char *why)
+{
+	return why ? ummu_explain(-EINVAL, "struct %s: %s", name, why) : 0;
+}
+
 /* The caller's options, with defaults for what it does not have. */
 static int known_opts(const struct ummu_monitor_opts *opts,
 		      struct ummu_monitor_opts *known)
@@ -64,8 +71,7 @@ static int known_opts(const struct ummu_monitor_opts *opts,
 				    sizeof(opts->size));
 	else
 		memset(known, 0, sizeof(*known));
-	return why ? ummu_explain(-EINVAL, "struct ummu_monitor_opts: %s", why) :
-		     0;
+	return refuse_size("ummu_monitor_opts", why);
 }
 
 /* What one backend refused is no news if another one works. */
@@ -83,8 +89,8 @@ static int open_best(struct ummu_monitor **monitor_p)
 	return error;
 }
 
-int ummu_monitor_open(const struct ummu_monitor_opts *opts,
-		      struct ummu_monitor **monitor_p)
+static int open_monitor(const struct ummu_monitor_opts *opts,
+			struct ummu_monitor **monitor_p)
 {
 	const char *named = secure_getenv("UMMU_MONITOR");
 	struct ummu_monitor_opts known;
@@ -98,10 +104,21 @@ int ummu_monitor_open(const struct ummu_monitor_opts *opts,
 			       open_best(monitor_p);
 }
 
+int ummu_monitor_open(const struct ummu_monitor_opts *opts,
+		      struct ummu_monitor **monitor_p)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	return ummu_call_return(&call, open_monitor(opts, monitor_p));
+}
+
 void ummu_monitor_close(struct ummu_monitor *monitor)
 {
+	const struct ummu_call call = ummu_call_begin();
+
 	if (monitor)
 		monitor->backend->close(monitor);
+	ummu_call_end(&call);
 }
 
 const char *ummu_monitor_backend(const struct ummu_monitor *monitor)
@@ -111,20 +128,31 @@ const char *ummu_monitor_backend(const struct ummu_monitor *monitor)
 
 int ummu_monitor_status(const struct ummu_monitor *monitor)
 {
-	return monitor->backend->status(monitor);
+	const int error = errno; /* for every hit where words can lag: call.h */
+	const int status = monitor->backend->status(monitor);
+
+	errno = error;
+	return status;
+}
+
+static int event_fd(struct ummu_monitor *monitor)
+{
+	if (monitor->backend->polled &&
+	    !__atomic_exchange_n(&monitor->polled, 1, __ATOMIC_ACQ_REL))
+		monitor->backend->polled(monitor);
+	if (monitor->backend->event_fd)
+		return monitor->backend->event_fd(monitor);
+	return monitor->event_fd;
 }
 
 int ummu_monitor_fd(const struct ummu_monitor *monitor)
 {
-	/* No monitor is constant; its users may not write to it. */
-	struct ummu_monitor *ours = (struct ummu_monitor *)(uintptr_t)monitor;
+	const struct ummu_call call = ummu_call_begin();
 
-	if (monitor->backend->polled &&
-	    !__atomic_exchange_n(&ours->polled, 1, __ATOMIC_ACQ_REL))
-		monitor->backend->polled(ours);
-	if (monitor->backend->event_fd)
-		return monitor->backend->event_fd(ours);
-	return monitor->event_fd;
+	/* No monitor is constant; its users may not write to it. */
+	return ummu_call_return(&call,
+				event_fd((struct ummu_monitor *)(uintptr_t)
+						 monitor));
 }
 
 /* Whole pages around [addr, addr + length); false if empty or it wraps. */
@@ -196,9 +224,9 @@ static void use_ends(struct ummu_monitor *monitor)
 }
 
 /* One user is counted already, for the watch. */
-static int watch_counted(struct ummu_monitor *monitor, const void *addr,
-			 size_t length, uint64_t cookie,
-			 struct ummu_watch **watch_p)
+static int watch_range(struct ummu_monitor *monitor, const void *addr,
+		       size_t length, uint64_t cookie,
+		       struct ummu_watch **watch_p)
 {
 	uint64_t start, last;
 	int error;
@@ -216,34 +244,38 @@ static int watch_counted(struct ummu_monitor *monitor, const void *addr,
 	return error;
 }
 
-static void count_watch(struct ummu_monitor *monitor, bool refused)
+/* One call of ummu_monitor_watch() or ummu_reader_watch() ends with @error. */
+static int count_watch(struct ummu_monitor *monitor, int error)
 {
-	__atomic_fetch_add(refused ? &monitor->refused : &monitor->watched, 1,
+	__atomic_fetch_add(error ? &monitor->refused : &monitor->watched, 1,
 			   __ATOMIC_RELAXED);
+	return error;
 }
 
 int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
 		       size_t length, uint64_t cookie,
 		       struct ummu_watch **watch_p)
 {
+	const struct ummu_call call = ummu_call_begin();
 	int error = use(monitor);
 
 	if (!error)
-		error = watch_counted(monitor, addr, length, cookie, watch_p);
-	count_watch(monitor, error);
-	return error;
+		error = watch_range(monitor, addr, length, cookie, watch_p);
+	return ummu_call_return(&call, count_watch(monitor, error));
 }
 
 void ummu_monitor_unwatch(struct ummu_monitor *monitor, struct ummu_watch *watch)
 {
-	if (!watch)
-		return;
-	monitor->backend->unwatch(monitor, watch);
-	use_ends(monitor);
+	const struct ummu_call call = ummu_call_begin();
+
+	if (watch) {
+		monitor->backend->unwatch(monitor, watch);
+		use_ends(monitor);
+	}
+	ummu_call_end(&call);
 }
 
-int ummu_monitor_release(struct ummu_monitor *monitor, const void *addr,
-			 size_t length)
+static int release(struct ummu_monitor *monitor, const void *addr, size_t length)
 {
 	uint64_t start, last;
 
@@ -254,9 +286,21 @@ int ummu_monitor_release(struct ummu_monitor *monitor, const void *addr,
 	return monitor->backend->release(monitor, start, last);
 }
 
+int ummu_monitor_release(struct ummu_monitor *monitor, const void *addr,
+			 size_t length)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	return ummu_call_return(&call, release(monitor, addr, length));
+}
+
 bool ummu_monitor_settle(const struct ummu_monitor *monitor)
 {
-	return monitor->backend->settle(monitor);
+	const int error = errno; /* for every hit where words can lag: call.h */
+	const bool settled = monitor->backend->settle(monitor);
+
+	errno = error;
+	return settled;
 }
 
 void ummu_monitor_checkpoint(const struct ummu_monitor *monitor,
@@ -277,25 +321,30 @@ void ummu_monitor_checkpoint(const struct ummu_monitor *monitor,
 
 uint64_t ummu_monitor_generation(const struct ummu_monitor *monitor)
 {
-	if (monitor->backend->generation)
-		return monitor->backend->generation(monitor);
-	return __atomic_load_n(monitor->generation, __ATOMIC_ACQUIRE);
+	const int error = errno; /* for every hit where words can lag: call.h */
+	uint64_t generation;
+
+	if (!monitor->backend->generation)
+		return __atomic_load_n(monitor->generation, __ATOMIC_ACQUIRE);
+	generation = monitor->backend->generation(monitor);
+	errno = error;
+	return generation;
 }
 
 int ummu_monitor_read(struct ummu_monitor *monitor, struct ummu_event *events,
 		      size_t max)
 {
+	const struct ummu_call call = ummu_call_begin();
 	int count = use(monitor);
 
-	if (count)
-		return count;
-	count = monitor->backend->read(monitor, events, max);
-	use_ends(monitor);
-	return count;
+	if (!count) {
+		count = monitor->backend->read(monitor, events, max);
+		use_ends(monitor);
+	}
+	return ummu_call_return(&call, count);
 }
 
-int ummu_monitor_claim(struct ummu_monitor *monitor,
-		       struct ummu_reader **reader_p)
+static int claim(struct ummu_monitor *monitor, struct ummu_reader **reader_p)
 {
 	uint64_t unused = 0;
 	int error = monitor->backend->status(monitor);
@@ -315,23 +364,35 @@ int ummu_monitor_claim(struct ummu_monitor *monitor,
 	return 0;
 }
 
+int ummu_monitor_claim(struct ummu_monitor *monitor,
+		       struct ummu_reader **reader_p)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	return ummu_call_return(&call, claim(monitor, reader_p));
+}
+
 int ummu_reader_watch(struct ummu_reader *reader, const void *addr,
 		      size_t length, uint64_t cookie,
 		      struct ummu_watch **watch_p)
 {
+	const struct ummu_call call = ummu_call_begin();
 	struct ummu_monitor *monitor = reader->monitor;
 	int error;
 
 	use_by_reader(monitor);
-	error = watch_counted(monitor, addr, length, cookie, watch_p);
-	count_watch(monitor, error);
-	return error;
+	error = watch_range(monitor, addr, length, cookie, watch_p);
+	return ummu_call_return(&call, count_watch(monitor, error));
 }
 
 int ummu_reader_read(struct ummu_reader *reader, struct ummu_event *events,
 		     size_t max)
 {
-	return reader->monitor->backend->read(reader->monitor, events, max);
+	const struct ummu_call call = ummu_call_begin();
+	struct ummu_monitor *monitor = reader->monitor;
+
+	return ummu_call_return(&call,
+				monitor->backend->read(monitor, events, max));
 }
 
 void ummu_reader_drop(struct ummu_reader *reader)
@@ -344,17 +405,19 @@ void ummu_reader_drop(struct ummu_reader *reader)
 
 int ummu_monitor_caps(const struct ummu_monitor *monitor, struct ummu_caps *caps)
 {
+	const struct ummu_call call = ummu_call_begin();
 	struct ummu_caps known = { .size = sizeof(known) };
 	const char *why;
 
 	monitor->backend->caps(monitor, &known);
 	why = ummu_sized_out(caps, &known, sizeof(known));
-	return why ? ummu_explain(-EINVAL, "struct ummu_caps: %s", why) : 0;
+	return ummu_call_return(&call, refuse_size("ummu_caps", why));
 }
 
 int ummu_monitor_stats(const struct ummu_monitor *monitor,
 		       struct ummu_monitor_stats *stats)
 {
+	const struct ummu_call call = ummu_call_begin();
 	struct ummu_monitor_stats known = {
 		.size = sizeof(known),
 		.watched = __atomic_load_n(&monitor->watched, __ATOMIC_RELAXED),
@@ -365,7 +428,5 @@ int ummu_monitor_stats(const struct ummu_monitor *monitor,
 
 	monitor->backend->stats(monitor, &known);
 	why = ummu_sized_out(stats, &known, sizeof(known));
-	return why ? ummu_explain(-EINVAL, "struct ummu_monitor_stats: %s",
-				  why) :
-		     0;
+	return ummu_call_return(&call, refuse_size("ummu_monitor_stats", why));
 }

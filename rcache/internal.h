@@ -57,6 +57,10 @@
  * is had with it held; they never call out and never wait for a lock of a
  * cache.  Nothing is allocated, freed, watched or pinned under it.
  *
+ * Every call keeps errno, and no thread is cancelled in one (base/call.h): flush,
+ * invalidate and the like begin and end so, and in get and put each way that
+ * leads to a system call or to the pinner.  A plain hit does neither.
+ *
  * A forked child calls nothing of a cache but destroy, which takes no lock: it
  * frees the chunks and the tables, which are linked by one store each.
  */
@@ -69,6 +73,7 @@
 #include <stddef.h>
 #include <sys/queue.h>
 
+#include "../base/call.h"
 #include "../base/containerof.h"
 #include "../base/interval.h"
 #include "lane.h"
@@ -235,18 +240,15 @@ static inline void ummu_unlock(struct ummu_rcache *rcache)
 	pthread_mutex_unlock(&rcache->lock);
 }
 
-/** No deferred cancellation until ummu_cancel_restore(). */
-static inline int ummu_cancel_disable(void)
+/** ummu_covers - ask the pinner, as hits do too.  No lock held. */
+static inline bool ummu_covers(const struct ummu_rcache *rcache, uint64_t have,
+			       uint64_t want)
 {
-	int before;
+	const struct ummu_call call = ummu_call_begin();
+	const bool covers = rcache->covers(rcache->ctx, have, want);
 
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
-	return before;
-}
-
-static inline void ummu_cancel_restore(int before)
-{
-	pthread_setcancelstate(before, NULL);
+	ummu_call_end(&call);
+	return covers;
 }
 
 /** Acquire: what the region is came before it got that state. */

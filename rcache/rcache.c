@@ -111,10 +111,10 @@ static struct ummu_rcache *rcache_new(struct ummu_monitor *monitor,
 	return rcache;
 }
 
-int ummu_rcache_create(struct ummu_monitor *monitor,
-		       const struct ummu_rcache_ops *ops, void *ctx,
-		       const struct ummu_rcache_opts *opts,
-		       struct ummu_rcache **rcache_p)
+static int create(struct ummu_monitor *monitor,
+		  const struct ummu_rcache_ops *ops, void *ctx,
+		  const struct ummu_rcache_opts *opts,
+		  struct ummu_rcache **rcache_p)
 {
 	struct ummu_rcache_opts known_opts;
 	struct ummu_rcache_ops known_ops;
@@ -148,10 +148,8 @@ drop_reader:
 	return error;
 }
 
-void ummu_rcache_destroy(struct ummu_rcache *rcache)
+static void destroy(struct ummu_rcache *rcache)
 {
-	if (!rcache)
-		return;
 	/*
 	 * In a child nothing is deregistered, and the watches' handles are
 	 * freed with the monitor.  Nor is the condition variable destroyed, for
@@ -166,6 +164,26 @@ void ummu_rcache_destroy(struct ummu_rcache *rcache)
 		pthread_mutex_destroy(&rcache->lock);
 	}
 	rcache_free(rcache);
+}
+
+int ummu_rcache_create(struct ummu_monitor *monitor,
+		       const struct ummu_rcache_ops *ops, void *ctx,
+		       const struct ummu_rcache_opts *opts,
+		       struct ummu_rcache **rcache_p)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	return ummu_call_return(&call,
+				create(monitor, ops, ctx, opts, rcache_p));
+}
+
+void ummu_rcache_destroy(struct ummu_rcache *rcache)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	if (rcache)
+		destroy(rcache);
+	ummu_call_end(&call);
 }
 
 void *ummu_region_private(const struct ummu_region *pub)

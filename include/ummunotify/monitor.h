@@ -13,6 +13,7 @@
  *
  * THREAD SAFETY: a monitor may be used by any number of threads, except while
  * it is being opened or closed.  No call may be made from a signal handler.
+ * Calls leave errno as it was, and are no cancellation points.
  *
  * FORK: a monitor belongs to the process that opened it.  In a child of fork()
  * or clone() without CLONE_VM every watch is invalid, ummu_monitor_status(),

@@ -67,7 +67,12 @@ struct ummu_region {
  *                @want?  Not asked where the two are equal: it does.  NULL:
  *                when it has all its bits
  *
- * reg and dereg run in whichever thread calls the cache.
+ * They run in whichever thread calls the cache, in the middle of that call, with
+ * no lock of the library held.  The thread cannot be cancelled meanwhile
+ * (pthread_setcancelstate()), and what they leave in errno is not seen by its
+ * caller.  They find errno as it is by then, and signals as the thread has them.
+ * They return, and do not jump out or end the thread: then what the cache has
+ * begun would be left half done.
  */
 struct ummu_rcache_ops {
 	size_t size;
