@@ -3,7 +3,8 @@
  * sized.h - pass structs that start with their size between old and new code.
  *
  * Such a struct grows at its end.  A program built with older headers passes a
- * smaller one, a program built with newer headers a larger one.
+ * smaller one, a program built with newer headers a larger one.  None is larger
+ * than 4096 bytes: what says so has no size set, and is neither read nor written.
  */
 #ifndef UMMU_SIZED_H
 #define UMMU_SIZED_H
@@ -16,19 +17,19 @@
  * @given:              the caller's
  * @least:              bytes that the caller must have
  *
- * -EINVAL if it is smaller than that, or has something set that this library
- * does not know.
+ * Returns NULL, or why not: it is smaller than that or larger than any, or has
+ * something set that this library does not know.
  */
-int ummu_sized_in(void *known, size_t known_size, const void *given,
-		  size_t least);
+const char *ummu_sized_in(void *known, size_t known_size, const void *given,
+			  size_t least);
 
 /**
  * ummu_sized_out - copy a struct of the library into a caller's
  * @given: the caller's, its size set; as much of @known as it has room for,
  *         what the library does not know becomes 0, its size stays
  *
- * -EINVAL if it does not even have room for its size.
+ * Returns NULL, or why not: its size is too small for itself, or larger than any.
  */
-int ummu_sized_out(void *given, const void *known, size_t known_size);
+const char *ummu_sized_out(void *given, const void *known, size_t known_size);
 
 #endif

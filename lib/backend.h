@@ -13,12 +13,20 @@
 
 #include <ummunotify/monitor.h>
 
+/** struct ummu_reader - the token of who has claimed a monitor; a part of it */
+struct ummu_reader {
+	struct ummu_monitor *monitor;
+};
+
 /**
  * struct ummu_monitor - the part of a monitor that every backend has
  * @backend:    its calls
  * @generation: the generation word; the backend's memory
  * @event_fd:   for poll(); the backend's; not used by one that has ->event_fd()
- * @claimed:    1 while one reader owns the events (atomic)
+ * @use:        how many watches there are and how many calls of others than
+ *              the reader are under way, and whether there is a reader
+ *              (atomic; monitor.c)
+ * @reader:     the token of the reader, while there is one
  * @polled:     1 once somebody has asked for the descriptor (atomic)
  * @watched, @refused: counters for statistics (relaxed atomics)
  *
@@ -28,8 +36,9 @@ struct ummu_monitor {
 	const struct ummu_backend *backend;
 	const uint64_t *generation;
 	int event_fd;
-	int claimed;
 	int polled;
+	uint64_t use;
+	struct ummu_reader reader;
 	uint64_t watched;
 	uint64_t refused;
 };
@@ -41,7 +50,7 @@ struct ummu_monitor {
  * @open:       allocate a monitor with ->generation set, and ->event_fd unless
  *              the backend makes its descriptor by @event_fd
  * @close:      end every watch, free everything; also runs in a forked child
- * @status:     0, -ECHILD or -EBADF
+ * @status:     0, -ECHILD or -EBADF; no cancellation point, see below
  * @watch:      [start, last] is whole pages and not empty; -errno as in
  *              monitor.h, after ummu_explain().  The handle's ->settle is the
  *              monitor if this backend has @settle, else NULL; its ->proof is
@@ -52,16 +61,20 @@ struct ummu_monitor {
  *              0 or -errno after ummu_explain().  No lock of the caller is
  *              held.  NULL: nothing outlives a watch
  * @settle:     store what every invalidation that has completed by now did;
- *              false if that cannot be known in bounded time.  NULL: the
- *              words are always up to date
- * @generation: a load, exact for operations that have returned; NULL: a plain
- *              load of ->generation is
+ *              false if that cannot be known in bounded time; no cancellation
+ *              point.  NULL: the words are always up to date
+ * @generation: a load, exact for operations that have returned; no cancellation
+ *              point; NULL: a plain load of ->generation is
  * @event_fd:   the descriptor for poll(), made at the first call; -errno after
  *              ummu_explain().  NULL: monitor->event_fd
  * @polled:     somebody asks for the descriptor for the first time: from here on it
  *              has to be quiet when there are no events.  NULL: it always is
  * @read:       events, oldest first; never blocks
  * @caps, @stats: fill in; size and the counters above are dealt with already
+ *
+ * All of them may change errno, and all but those of every hit (@status,
+ * @settle, @generation) may reach cancellation points: monitor.c keeps the one
+ * and holds off the other, see base/call.h.
  */
 struct ummu_backend {
 	const char *name;

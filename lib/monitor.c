@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../base/call.h"
 #include "../base/sized.h"
 #include "backend.h"
 #include "explain.h"
@@ -53,19 +54,24 @@ static int open_named(const char *name, struct ummu_monitor **monitor_p)
 		name);
 }
 
+/* @why as of sized.h */
+static int refuse_size(const char *name, const char *why)
+{
+	return why ? ummu_explain(-EINVAL, "struct %s: %s", name, why) : 0;
+}
+
 /* The caller's options, with defaults for what it does not have. */
 static int known_opts(const struct ummu_monitor_opts *opts,
 		      struct ummu_monitor_opts *known)
 {
-	if (!opts) {
+	const char *why = NULL;
+
+	if (opts)
+		why = ummu_sized_in(known, sizeof(*known), opts,
+				    sizeof(opts->size));
+	else
 		memset(known, 0, sizeof(*known));
-		return 0;
-	}
-	if (ummu_sized_in(known, sizeof(*known), opts, sizeof(opts->size)))
-		return ummu_explain(
-			-EINVAL,
-			"struct ummu_monitor_opts: size is not set, or something this library does not know is");
-	return 0;
+	return refuse_size("ummu_monitor_opts", why);
 }
 
 /* What one backend refused is no news if another one works. */
@@ -83,8 +89,8 @@ static int open_best(struct ummu_monitor **monitor_p)
 	return error;
 }
 
-int ummu_monitor_open(const struct ummu_monitor_opts *opts,
-		      struct ummu_monitor **monitor_p)
+static int open_monitor(const struct ummu_monitor_opts *opts,
+			struct ummu_monitor **monitor_p)
 {
 	const char *named = secure_getenv("UMMU_MONITOR");
 	struct ummu_monitor_opts known;
@@ -98,10 +104,21 @@ int ummu_monitor_open(const struct ummu_monitor_opts *opts,
 			       open_best(monitor_p);
 }
 
+int ummu_monitor_open(const struct ummu_monitor_opts *opts,
+		      struct ummu_monitor **monitor_p)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	return ummu_call_return(&call, open_monitor(opts, monitor_p));
+}
+
 void ummu_monitor_close(struct ummu_monitor *monitor)
 {
+	const struct ummu_call call = ummu_call_begin();
+
 	if (monitor)
 		monitor->backend->close(monitor);
+	ummu_call_end(&call);
 }
 
 const char *ummu_monitor_backend(const struct ummu_monitor *monitor)
@@ -111,20 +128,31 @@ const char *ummu_monitor_backend(const struct ummu_monitor *monitor)
 
 int ummu_monitor_status(const struct ummu_monitor *monitor)
 {
-	return monitor->backend->status(monitor);
+	const int error = errno; /* for every hit where words can lag: call.h */
+	const int status = monitor->backend->status(monitor);
+
+	errno = error;
+	return status;
+}
+
+static int event_fd(struct ummu_monitor *monitor)
+{
+	if (monitor->backend->polled &&
+	    !__atomic_exchange_n(&monitor->polled, 1, __ATOMIC_ACQ_REL))
+		monitor->backend->polled(monitor);
+	if (monitor->backend->event_fd)
+		return monitor->backend->event_fd(monitor);
+	return monitor->event_fd;
 }
 
 int ummu_monitor_fd(const struct ummu_monitor *monitor)
 {
-	/* No monitor is constant; its users may not write to it. */
-	struct ummu_monitor *ours = (struct ummu_monitor *)(uintptr_t)monitor;
+	const struct ummu_call call = ummu_call_begin();
 
-	if (monitor->backend->polled &&
-	    !__atomic_exchange_n(&ours->polled, 1, __ATOMIC_ACQ_REL))
-		monitor->backend->polled(ours);
-	if (monitor->backend->event_fd)
-		return monitor->backend->event_fd(ours);
-	return monitor->event_fd;
+	/* No monitor is constant; its users may not write to it. */
+	return ummu_call_return(&call,
+				event_fd((struct ummu_monitor *)(uintptr_t)
+						 monitor));
 }
 
 /* Whole pages around [addr, addr + length); false if empty or it wraps. */
@@ -152,7 +180,51 @@ static int no_range(const void *addr, size_t length)
 			    addr, length);
 }
 
-int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
+/*
+ * A claimed monitor has watches and calls of its reader only.  So monitor->use
+ * counts what would have to be the reader's, and a claim succeeds at 0: nobody
+ * else's event is there to be read, or will be, and nobody else is reading.
+ */
+#define CLAIMED (UINT64_C(1) << 63)
+
+static int refuse_claimed(const struct ummu_monitor *monitor)
+{
+	int error = monitor->backend->status(monitor);
+
+	return error ? error :
+		       ummu_explain(-EBUSY,
+				    "this monitor was claimed, by a cache for example, and its events are for the claimer alone: open a monitor of your own, they are cheap");
+}
+
+/* For anybody: one user more, unless it is claimed. */
+static int use(struct ummu_monitor *monitor)
+{
+	uint64_t before = __atomic_load_n(&monitor->use, __ATOMIC_RELAXED);
+
+	do {
+		if (before & CLAIMED)
+			return refuse_claimed(monitor);
+		/* Acquire: after the claim that was dropped before. */
+	} while (!__atomic_compare_exchange_n(&monitor->use, &before,
+					      before + 1, true, __ATOMIC_ACQUIRE,
+					      __ATOMIC_RELAXED));
+	return 0;
+}
+
+static void use_by_reader(struct ummu_monitor *monitor)
+{
+	/* Orders nothing: the claim did. */
+	__atomic_fetch_add(&monitor->use, 1, __ATOMIC_RELAXED);
+}
+
+static void use_ends(struct ummu_monitor *monitor)
+{
+	/* Release: what was done comes before a claim that sees it done. */
+	__atomic_fetch_sub(&monitor->use, 1, __ATOMIC_RELEASE);
+}
+
+/* One user is counted already, for the watch. */
+static int watch_range(struct ummu_monitor *monitor, const void *addr,
 		       size_t length, uint64_t cookie,
 		       struct ummu_watch **watch_p)
 {
@@ -164,22 +236,46 @@ int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
 						watch_p);
 	else
 		error = no_range(addr, length);
-	if (!error)
+	if (error)
+		use_ends(monitor);
+	else
 		(*watch_p)->proof = (*watch_p)->settle ? &no_proof :
 							 (*watch_p)->state;
+	return error;
+}
+
+/* One call of ummu_monitor_watch() or ummu_reader_watch() ends with @error. */
+static int count_watch(struct ummu_monitor *monitor, int error)
+{
 	__atomic_fetch_add(error ? &monitor->refused : &monitor->watched, 1,
 			   __ATOMIC_RELAXED);
 	return error;
 }
 
-void ummu_monitor_unwatch(struct ummu_monitor *monitor, struct ummu_watch *watch)
+int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
+		       size_t length, uint64_t cookie,
+		       struct ummu_watch **watch_p)
 {
-	if (watch)
-		monitor->backend->unwatch(monitor, watch);
+	const struct ummu_call call = ummu_call_begin();
+	int error = use(monitor);
+
+	if (!error)
+		error = watch_range(monitor, addr, length, cookie, watch_p);
+	return ummu_call_return(&call, count_watch(monitor, error));
 }
 
-int ummu_monitor_release(struct ummu_monitor *monitor, const void *addr,
-			 size_t length)
+void ummu_monitor_unwatch(struct ummu_monitor *monitor, struct ummu_watch *watch)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	if (watch) {
+		monitor->backend->unwatch(monitor, watch);
+		use_ends(monitor);
+	}
+	ummu_call_end(&call);
+}
+
+static int release(struct ummu_monitor *monitor, const void *addr, size_t length)
 {
 	uint64_t start, last;
 
@@ -190,9 +286,21 @@ int ummu_monitor_release(struct ummu_monitor *monitor, const void *addr,
 	return monitor->backend->release(monitor, start, last);
 }
 
+int ummu_monitor_release(struct ummu_monitor *monitor, const void *addr,
+			 size_t length)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	return ummu_call_return(&call, release(monitor, addr, length));
+}
+
 bool ummu_monitor_settle(const struct ummu_monitor *monitor)
 {
-	return monitor->backend->settle(monitor);
+	const int error = errno; /* for every hit where words can lag: call.h */
+	const bool settled = monitor->backend->settle(monitor);
+
+	errno = error;
+	return settled;
 }
 
 void ummu_monitor_checkpoint(const struct ummu_monitor *monitor,
@@ -213,58 +321,112 @@ void ummu_monitor_checkpoint(const struct ummu_monitor *monitor,
 
 uint64_t ummu_monitor_generation(const struct ummu_monitor *monitor)
 {
-	if (monitor->backend->generation)
-		return monitor->backend->generation(monitor);
-	return __atomic_load_n(monitor->generation, __ATOMIC_ACQUIRE);
+	const int error = errno; /* for every hit where words can lag: call.h */
+	uint64_t generation;
+
+	if (!monitor->backend->generation)
+		return __atomic_load_n(monitor->generation, __ATOMIC_ACQUIRE);
+	generation = monitor->backend->generation(monitor);
+	errno = error;
+	return generation;
 }
 
 int ummu_monitor_read(struct ummu_monitor *monitor, struct ummu_event *events,
 		      size_t max)
 {
-	return monitor->backend->read(monitor, events, max);
+	const struct ummu_call call = ummu_call_begin();
+	int count = use(monitor);
+
+	if (!count) {
+		count = monitor->backend->read(monitor, events, max);
+		use_ends(monitor);
+	}
+	return ummu_call_return(&call, count);
 }
 
-int ummu_monitor_claim(struct ummu_monitor *monitor)
+static int claim(struct ummu_monitor *monitor, struct ummu_reader **reader_p)
 {
-	/* Orders nothing else: the winner is the one who saw 0. */
-	if (__atomic_exchange_n(&monitor->claimed, 1, __ATOMIC_ACQ_REL))
+	uint64_t unused = 0;
+	int error = monitor->backend->status(monitor);
+
+	if (error)
+		return error;
+	/* Acquire pairs with use_ends(). */
+	if (!__atomic_compare_exchange_n(&monitor->use, &unused, CLAIMED, false,
+					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return ummu_explain(
 			-EBUSY,
-			"this monitor's events have a reader already; open another monitor, they are cheap");
+			unused & CLAIMED ?
+				"this monitor's events have a reader already: open another monitor, they are cheap" :
+				"somebody else has watches on this monitor, or is reading it, and their events would be yours to read: open another monitor, they are cheap");
+	monitor->reader.monitor = monitor;
+	*reader_p = &monitor->reader;
 	return 0;
 }
 
-void ummu_monitor_unclaim(struct ummu_monitor *monitor)
+int ummu_monitor_claim(struct ummu_monitor *monitor,
+		       struct ummu_reader **reader_p)
 {
-	__atomic_store_n(&monitor->claimed, 0, __ATOMIC_RELEASE);
+	const struct ummu_call call = ummu_call_begin();
+
+	return ummu_call_return(&call, claim(monitor, reader_p));
 }
 
-static int size_not_set(const char *name)
+int ummu_reader_watch(struct ummu_reader *reader, const void *addr,
+		      size_t length, uint64_t cookie,
+		      struct ummu_watch **watch_p)
 {
-	return ummu_explain(-EINVAL, "struct %s: size is not set", name);
+	const struct ummu_call call = ummu_call_begin();
+	struct ummu_monitor *monitor = reader->monitor;
+	int error;
+
+	use_by_reader(monitor);
+	error = watch_range(monitor, addr, length, cookie, watch_p);
+	return ummu_call_return(&call, count_watch(monitor, error));
+}
+
+int ummu_reader_read(struct ummu_reader *reader, struct ummu_event *events,
+		     size_t max)
+{
+	const struct ummu_call call = ummu_call_begin();
+	struct ummu_monitor *monitor = reader->monitor;
+
+	return ummu_call_return(&call,
+				monitor->backend->read(monitor, events, max));
+}
+
+void ummu_reader_drop(struct ummu_reader *reader)
+{
+	/* Release: what the reader did comes before what others do next. */
+	if (reader)
+		__atomic_fetch_and(&reader->monitor->use, ~CLAIMED,
+				   __ATOMIC_RELEASE);
 }
 
 int ummu_monitor_caps(const struct ummu_monitor *monitor, struct ummu_caps *caps)
 {
+	const struct ummu_call call = ummu_call_begin();
 	struct ummu_caps known = { .size = sizeof(known) };
+	const char *why;
 
 	monitor->backend->caps(monitor, &known);
-	if (ummu_sized_out(caps, &known, sizeof(known)))
-		return size_not_set("ummu_caps");
-	return 0;
+	why = ummu_sized_out(caps, &known, sizeof(known));
+	return ummu_call_return(&call, refuse_size("ummu_caps", why));
 }
 
 int ummu_monitor_stats(const struct ummu_monitor *monitor,
 		       struct ummu_monitor_stats *stats)
 {
+	const struct ummu_call call = ummu_call_begin();
 	struct ummu_monitor_stats known = {
 		.size = sizeof(known),
 		.watched = __atomic_load_n(&monitor->watched, __ATOMIC_RELAXED),
 		.refused = __atomic_load_n(&monitor->refused, __ATOMIC_RELAXED),
 	};
 
+	const char *why;
+
 	monitor->backend->stats(monitor, &known);
-	if (ummu_sized_out(stats, &known, sizeof(known)))
-		return size_not_set("ummu_monitor_stats");
-	return 0;
+	why = ummu_sized_out(stats, &known, sizeof(known));
+	return ummu_call_return(&call, refuse_size("ummu_monitor_stats", why));
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/call.h"
 #include "base/containerof.h"
 #include "base/interval.h"
 #include "pinners/cuda-driver.h"
@@ -276,7 +277,7 @@ static void part(void)
 	pthread_mutex_unlock(&lock);
 }
 
-int ummu_pin_cuda_create(int device, struct ummu_pin_cuda **pin_p)
+static int create(int device, struct ummu_pin_cuda **pin_p)
 {
 	struct ummu_pin_cuda *pin = calloc(1, sizeof(*pin));
 	int error;
@@ -307,13 +308,21 @@ free_pin:
 	return error;
 }
 
+int ummu_pin_cuda_create(int device, struct ummu_pin_cuda **pin_p)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	return ummu_call_return(&call, create(device, pin_p));
+}
+
 void ummu_pin_cuda_destroy(struct ummu_pin_cuda *pin)
 {
-	if (!pin)
-		return;
-	if (pin->process == getpid()) {
+	const struct ummu_call call = ummu_call_begin();
+
+	if (pin && pin->process == getpid()) {
 		pin->driver->primary_release(pin->device);
 		part();
 	}
 	free(pin);
+	ummu_call_end(&call);
 }

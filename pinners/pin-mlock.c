@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "base/call.h"
 #include "base/interval.h"
 
 /**
@@ -117,19 +118,22 @@ const struct ummu_rcache_ops ummu_pin_mlock_ops = {
 
 int ummu_pin_mlock_create(struct ummu_pin_mlock **pin_p)
 {
+	const struct ummu_call call = ummu_call_begin();
 	struct ummu_pin_mlock *pin = calloc(1, sizeof(*pin));
 
 	if (!pin)
-		return -ENOMEM;
+		return ummu_call_return(&call, -ENOMEM);
 	pthread_mutex_init(&pin->lock, NULL);
 	*pin_p = pin;
-	return 0;
+	return ummu_call_return(&call, 0);
 }
 
 void ummu_pin_mlock_destroy(struct ummu_pin_mlock *pin)
 {
-	if (!pin)
-		return;
-	pthread_mutex_destroy(&pin->lock);
+	const struct ummu_call call = ummu_call_begin();
+
+	if (pin)
+		pthread_mutex_destroy(&pin->lock);
 	free(pin);
+	ummu_call_end(&call);
 }

@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/call.h"
+
 #define MAX_SLOTS 16384 /* IORING_MAX_REG_BUFFERS */
 
 /**
@@ -154,8 +156,8 @@ const struct ummu_rcache_ops ummu_pin_uring_ops = {
 	.covers = uring_covers,
 };
 
-int ummu_pin_uring_create(struct io_uring *ring, unsigned int slots,
-			  struct ummu_pin_uring **pin_p)
+static int create(struct io_uring *ring, unsigned int slots,
+		  struct ummu_pin_uring **pin_p)
 {
 	struct ummu_pin_uring *pin;
 	int ret = -ENOMEM;
@@ -193,10 +195,16 @@ free_pin:
 	return ret;
 }
 
-void ummu_pin_uring_destroy(struct ummu_pin_uring *pin)
+int ummu_pin_uring_create(struct io_uring *ring, unsigned int slots,
+			  struct ummu_pin_uring **pin_p)
 {
-	if (!pin)
-		return;
+	const struct ummu_call call = ummu_call_begin();
+
+	return ummu_call_return(&call, create(ring, slots, pin_p));
+}
+
+static void destroy(struct ummu_pin_uring *pin)
+{
 	/*
 	 * The table goes as a whole, retired slots included.  A child of fork
 	 * shares the ring with its parent, who goes on using it.
@@ -209,9 +217,23 @@ void ummu_pin_uring_destroy(struct ummu_pin_uring *pin)
 	free(pin);
 }
 
+void ummu_pin_uring_destroy(struct ummu_pin_uring *pin)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	if (pin)
+		destroy(pin);
+	ummu_call_end(&call);
+}
+
 int ummu_pin_uring_service(struct ummu_pin_uring *pin)
 {
+	const struct ummu_call call = ummu_call_begin();
+	int emptied = 0;
+
 	if (!may_enter(pin))
-		return -EXDEV;
-	return pin->owner ? empty_retired(pin) : 0;
+		emptied = -EXDEV;
+	else if (pin->owner)
+		emptied = empty_retired(pin);
+	return ummu_call_return(&call, emptied);
 }

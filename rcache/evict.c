@@ -229,7 +229,7 @@ int ummu_flush_idle(struct ummu_rcache *rcache)
 	return ummu_release(rcache, &dead);
 }
 
-int ummu_rcache_flush(struct ummu_rcache *rcache, bool all)
+static int flush(struct ummu_rcache *rcache, bool all)
 {
 	int deregistered;
 
@@ -240,4 +240,11 @@ int ummu_rcache_flush(struct ummu_rcache *rcache, bool all)
 	if (all)
 		deregistered += ummu_flush_idle(rcache);
 	return deregistered;
+}
+
+int ummu_rcache_flush(struct ummu_rcache *rcache, bool all)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	return ummu_call_return(&call, flush(rcache, all));
 }

@@ -65,7 +65,7 @@ static inline bool serves(const struct ummu_rcache *rcache,
 	if (access == region->pub.access)
 		return true;
 	if (rcache->covers)
-		return rcache->covers(rcache->ctx, region->pub.access, access);
+		return ummu_covers(rcache, region->pub.access, access);
 	return !(access & ~region->pub.access);
 }
 

@@ -45,8 +45,9 @@
  * a user has it: FREE comes after DEAD, and DEAD after R3.
  *
  * Events.  The cookie of a watch is its region's address, so an event that is
- * read becomes a pointer.  Events are read, and what they point to is used,
- * only inside one hold of the lock.  A region becomes FREE under the lock,
+ * read becomes a pointer.  The monitor is claimed, so that each is
+ * one of ours.  Events are read, and what they point to is used, only inside
+ * one hold of the lock.  A region becomes FREE under the lock,
  * after its watch was unwatched, which drops an event that was not read.  A
  * reader that has got the cookie did so inside a hold of the lock that began
  * before that, and finds it RETIRED or DEAD.
@@ -55,6 +56,10 @@
  * Monitor calls are made with the lock held (read, generation) and the barrier
  * is had with it held; they never call out and never wait for a lock of a
  * cache.  Nothing is allocated, freed, watched or pinned under it.
+ *
+ * Every call keeps errno, and no thread is cancelled in one (base/call.h): flush,
+ * invalidate and the like begin and end so, and in get and put each way that
+ * leads to a system call or to the pinner.  A plain hit does neither.
  *
  * A forked child calls nothing of a cache but destroy, which takes no lock: it
  * frees the chunks and the tables, which are linked by one store each.
@@ -68,6 +73,7 @@
 #include <stddef.h>
 #include <sys/queue.h>
 
+#include "../base/call.h"
 #include "../base/containerof.h"
 #include "../base/interval.h"
 #include "lane.h"
@@ -166,8 +172,8 @@ struct chunk;
  * @seen:      the monitor's generation up to which events were read; written
  *             under the lock, relaxed atomic for those who compare
  * @view:      of @table; atomic
- * @page_bits, @lanes, @threads, @ops, @monitor, @ctx, @max_bytes, @max_regions, @merges,
- * @region_bytes: constant; @page_bits: of an address, without those in a page
+ * @page_bits, @lanes, @threads, @ops, @monitor, @reader, @ctx, @max_bytes,
+ * @max_regions, @merges, @region_bytes: constant; @page_bits: of an address, without those in a page
  * @lock:      all of the following, and with @settled the wait for PENDING
  *             regions
  * @lanes_used, @lanes_claimed: lanes that were ever used are below the one, and
@@ -195,6 +201,7 @@ struct ummu_rcache {
 	bool (*covers)(void *ctx, uint64_t have, uint64_t want);
 
 	_Alignas(LINE_BYTES) struct ummu_monitor *monitor;
+	struct ummu_reader *reader;
 	struct ummu_rcache_ops ops;
 	void *ctx;
 	uint64_t max_bytes, max_regions;
@@ -233,18 +240,15 @@ static inline void ummu_unlock(struct ummu_rcache *rcache)
 	pthread_mutex_unlock(&rcache->lock);
 }
 
-/** No deferred cancellation until ummu_cancel_restore(). */
-static inline int ummu_cancel_disable(void)
+/** ummu_covers - ask the pinner, as hits do too.  No lock held. */
+static inline bool ummu_covers(const struct ummu_rcache *rcache, uint64_t have,
+			       uint64_t want)
 {
-	int before;
+	const struct ummu_call call = ummu_call_begin();
+	const bool covers = rcache->covers(rcache->ctx, have, want);
 
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
-	return before;
-}
-
-static inline void ummu_cancel_restore(int before)
-{
-	pthread_setcancelstate(before, NULL);
+	ummu_call_end(&call);
+	return covers;
 }
 
 /** Acquire: what the region is came before it got that state. */

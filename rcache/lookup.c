@@ -56,9 +56,8 @@ void ummu_request_ask(const struct ummu_rcache *rcache, struct request *request)
 	unsigned int i = request->known++;
 
 	request->answers[i].have = request->ask;
-	request->answers[i].serves = rcache->ops.covers(rcache->ctx,
-							request->ask,
-							request->access);
+	request->answers[i].serves = ummu_covers(rcache, request->ask,
+						 request->access);
 }
 
 /*

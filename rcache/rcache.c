@@ -8,6 +8,7 @@
 
 #include "../base/sized.h"
 #include "../base/wipe.h"
+#include "../lib/explain.h"
 #include "internal.h"
 
 /* Words of the first hash table: a page. */
@@ -16,25 +17,31 @@
 static int copy_ops(struct ummu_rcache_ops *known,
 		    const struct ummu_rcache_ops *ops)
 {
-	int error = ummu_sized_in(known, sizeof(*known), ops,
-				  offsetof(struct ummu_rcache_ops, covers));
+	const char *why = ummu_sized_in(known, sizeof(*known), ops,
+					offsetof(struct ummu_rcache_ops,
+						 covers));
 
-	if (error)
-		return error;
-	if (!known->reg || !known->dereg ||
+	if (!why && (!known->reg || !known->dereg))
+		why = "reg or dereg is missing";
+	if (!why &&
 	    known->private_size > SIZE_MAX - sizeof(struct region) - LINE_BYTES)
-		return -EINVAL;
-	return 0;
+		why = "private_size is no size";
+	return why ? ummu_explain(-EINVAL, "struct ummu_rcache_ops: %s", why) :
+		     0;
 }
 
 static int copy_opts(struct ummu_rcache_opts *known,
 		     const struct ummu_rcache_opts *opts)
 {
+	const char *why = NULL;
+
 	if (opts)
-		return ummu_sized_in(known, sizeof(*known), opts,
-				     sizeof(opts->size));
-	memset(known, 0, sizeof(*known));
-	return 0;
+		why = ummu_sized_in(known, sizeof(*known), opts,
+				    sizeof(opts->size));
+	else
+		memset(known, 0, sizeof(*known));
+	return why ? ummu_explain(-EINVAL, "struct ummu_rcache_opts: %s", why) :
+		     0;
 }
 
 /* A word of the monitor that tells in one load that there is no news. */
@@ -104,42 +111,45 @@ static struct ummu_rcache *rcache_new(struct ummu_monitor *monitor,
 	return rcache;
 }
 
-int ummu_rcache_create(struct ummu_monitor *monitor,
-		       const struct ummu_rcache_ops *ops, void *ctx,
-		       const struct ummu_rcache_opts *opts,
-		       struct ummu_rcache **rcache_p)
+static int create(struct ummu_monitor *monitor,
+		  const struct ummu_rcache_ops *ops, void *ctx,
+		  const struct ummu_rcache_opts *opts,
+		  struct ummu_rcache **rcache_p)
 {
 	struct ummu_rcache_opts known_opts;
 	struct ummu_rcache_ops known_ops;
+	struct ummu_reader *reader;
 	struct ummu_rcache *rcache;
 	int error;
 
-	if (!monitor || !ops || !rcache_p || copy_ops(&known_ops, ops) ||
-	    copy_opts(&known_opts, opts))
-		return -EINVAL;
-	error = ummu_monitor_status(monitor);
+	if (!monitor || !ops || !rcache_p)
+		return ummu_explain(
+			-EINVAL,
+			"ummu_rcache_create() needs a monitor, a pinner and a place for the cache");
+	error = copy_ops(&known_ops, ops);
+	if (!error)
+		error = copy_opts(&known_opts, opts);
 	if (error)
 		return error;
-	error = ummu_monitor_claim(monitor);
+	error = ummu_monitor_claim(monitor, &reader);
 	if (error)
 		return error;
 	rcache = rcache_new(monitor, &known_ops, ctx, &known_opts);
 	if (!rcache) {
-		error = -ENOMEM;
-		goto unclaim;
+		error = ummu_explain(-ENOMEM, "no memory for a cache");
+		goto drop_reader;
 	}
+	rcache->reader = reader;
 	*rcache_p = rcache;
 	return 0;
 
-unclaim:
-	ummu_monitor_unclaim(monitor);
+drop_reader:
+	ummu_reader_drop(reader);
 	return error;
 }
 
-void ummu_rcache_destroy(struct ummu_rcache *rcache)
+static void destroy(struct ummu_rcache *rcache)
 {
-	if (!rcache)
-		return;
 	/*
 	 * In a child nothing is deregistered, and the watches' handles are
 	 * freed with the monitor.  Nor is the condition variable destroyed, for
@@ -149,11 +159,31 @@ void ummu_rcache_destroy(struct ummu_rcache *rcache)
 		ummu_flush_idle(rcache);
 		ummu_sweep(rcache);
 		ummu_abandon(rcache);
-		ummu_monitor_unclaim(rcache->monitor);
+		ummu_reader_drop(rcache->reader);
 		pthread_cond_destroy(&rcache->settled);
 		pthread_mutex_destroy(&rcache->lock);
 	}
 	rcache_free(rcache);
+}
+
+int ummu_rcache_create(struct ummu_monitor *monitor,
+		       const struct ummu_rcache_ops *ops, void *ctx,
+		       const struct ummu_rcache_opts *opts,
+		       struct ummu_rcache **rcache_p)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	return ummu_call_return(&call,
+				create(monitor, ops, ctx, opts, rcache_p));
+}
+
+void ummu_rcache_destroy(struct ummu_rcache *rcache)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	if (rcache)
+		destroy(rcache);
+	ummu_call_end(&call);
 }
 
 void *ummu_region_private(const struct ummu_region *pub)

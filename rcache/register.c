@@ -310,9 +310,9 @@ withdraw:
  */
 static int watch(struct ummu_rcache *rcache, struct region *region)
 {
-	int error = ummu_monitor_watch(rcache->monitor, region->pub.addr,
-				       region->pub.length, (uintptr_t)region,
-				       &region->watch);
+	int error = ummu_reader_watch(rcache->reader, region->pub.addr,
+				      region->pub.length, (uintptr_t)region,
+				      &region->watch);
 
 	if (error)
 		return error;
@@ -425,11 +425,9 @@ static int get_slowly(struct ummu_rcache *rcache, struct request *request,
 int ummu_get_slowly(struct ummu_rcache *rcache, struct request *request,
 		    bool unsettled, struct region **region_p)
 {
-	int cancel = ummu_cancel_disable();
-	int error;
+	const struct ummu_call call = ummu_call_begin();
 
 	ummu_count(&rcache->counters.misses, 1);
-	error = get_slowly(rcache, request, unsettled, region_p);
-	ummu_cancel_restore(cancel);
-	return error;
+	return ummu_call_return(&call, get_slowly(rcache, request, unsettled,
+						  region_p));
 }

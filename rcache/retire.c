@@ -98,12 +98,12 @@ void ummu_unwatch(struct ummu_rcache *rcache, struct region *region)
 int ummu_release(struct ummu_rcache *rcache, struct region_list *dead)
 {
 	struct region *region;
+	struct ummu_call call;
 	int deregistered = 0;
-	int cancel;
 
 	if (!dead->first)
 		return 0;
-	cancel = ummu_cancel_disable();
+	call = ummu_call_begin();
 	for (region = dead->first; region; region = region->next) {
 		deregistered += region->registered;
 		/* The pinner may ask ummu_region_valid(): watched till then. */
@@ -111,8 +111,7 @@ int ummu_release(struct ummu_rcache *rcache, struct region_list *dead)
 		ummu_unwatch(rcache, region);
 	}
 	ummu_regions_free(rcache, dead);
-	ummu_cancel_restore(cancel);
-	return deregistered;
+	return ummu_call_return(&call, deregistered);
 }
 
 /* A region the caller holds leaves, unless it has left already. */
@@ -180,7 +179,7 @@ static bool reap_up_to(struct ummu_rcache *rcache, int most,
 		 * after that read moves the generation past the sample.
 		 */
 		generation = ummu_monitor_generation(rcache->monitor);
-		count = ummu_monitor_read(rcache->monitor, events, EVENT_BATCH);
+		count = ummu_reader_read(rcache->reader, events, EVENT_BATCH);
 		for (int i = 0; i < count; i++)
 			spoil(rcache,
 			      (struct region *)(uintptr_t)events[i].cookie,
@@ -199,8 +198,8 @@ static bool reap_up_to(struct ummu_rcache *rcache, int most,
 
 static __attribute__((noinline)) int reap(struct ummu_rcache *rcache)
 {
+	const struct ummu_call call = ummu_call_begin();
 	struct region_list dead = { NULL };
-	int cancel = ummu_cancel_disable();
 	int deregistered = 0;
 	bool more;
 
@@ -210,8 +209,7 @@ static __attribute__((noinline)) int reap(struct ummu_rcache *rcache)
 		ummu_unlock(rcache);
 		deregistered += ummu_release(rcache, &dead);
 	} while (more);
-	ummu_cancel_restore(cancel);
-	return deregistered;
+	return ummu_call_return(&call, deregistered);
 }
 
 /*
@@ -235,15 +233,15 @@ int ummu_reap(struct ummu_rcache *rcache)
 void ummu_reap_some(struct ummu_rcache *rcache)
 {
 	struct region_list dead = { NULL };
-	int cancel;
+	struct ummu_call call;
 
 	if (pthread_mutex_trylock(&rcache->lock))
 		return;
-	cancel = ummu_cancel_disable();
+	call = ummu_call_begin();
 	reap_up_to(rcache, EVENTS_PER_HIT, &dead);
 	ummu_unlock(rcache);
 	ummu_release(rcache, &dead);
-	ummu_cancel_restore(cancel);
+	ummu_call_end(&call);
 }
 
 /* Everything linked that overlaps the request leaves.  Lock. */
@@ -264,8 +262,8 @@ static int spoil_range(struct ummu_rcache *rcache,
 	return left;
 }
 
-int ummu_rcache_invalidate(struct ummu_rcache *rcache, const void *addr,
-			   size_t length)
+static int invalidate(struct ummu_rcache *rcache, const void *addr,
+		      size_t length)
 {
 	struct region_list retired = { NULL }, dead = { NULL };
 	struct request request;
@@ -289,4 +287,12 @@ int ummu_rcache_invalidate(struct ummu_rcache *rcache, const void *addr,
 	 */
 	ummu_monitor_release(rcache->monitor, addr, length);
 	return left;
+}
+
+int ummu_rcache_invalidate(struct ummu_rcache *rcache, const void *addr,
+			   size_t length)
+{
+	const struct ummu_call call = ummu_call_begin();
+
+	return ummu_call_return(&call, invalidate(rcache, addr, length));
 }

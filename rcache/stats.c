@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* stats.c - report what a cache has counted. */
 #define _GNU_SOURCE
+#include <errno.h>
 
 #include "../base/sized.h"
+#include "../lib/explain.h"
 #include "internal.h"
 
 /* Relaxed: each number is right by itself, they are not one moment. */
@@ -25,6 +27,7 @@ int ummu_rcache_stats(const struct ummu_rcache *rcache,
 		      struct ummu_rcache_stats *stats)
 {
 	const struct counters *counters = &rcache->counters;
+	const struct ummu_call call = ummu_call_begin();
 	const struct ummu_rcache_stats known = {
 		.size = sizeof(known),
 		.hits = sum_of_hits(rcache),
@@ -43,6 +46,11 @@ int ummu_rcache_stats(const struct ummu_rcache *rcache,
 		.pinned_bytes = value(&counters->pinned_bytes),
 		.reg_ns = value(&counters->reg_ns),
 	};
+	const char *why = ummu_sized_out(stats, &known, sizeof(known));
 
-	return ummu_sized_out(stats, &known, sizeof(known));
+	return ummu_call_return(&call,
+				why ? ummu_explain(-EINVAL,
+						   "struct ummu_rcache_stats: %s",
+						   why) :
+				      0);
 }

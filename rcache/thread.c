@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../base/call.h"
 #include "../base/wipe.h"
 #include "lane.h"
 
@@ -117,7 +118,11 @@ static long membarrier(int command)
 
 bool ummu_barrier_everywhere(void)
 {
-	return !membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+	const int error = errno; /* no cancellation point, see call.h */
+	const bool done = !membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+
+	errno = error;
+	return done;
 }
 
 /* In a new process.  Under the pool's lock. */
@@ -165,6 +170,7 @@ static unsigned int find_or_take(uintptr_t thread)
 
 unsigned int ummu_thread_number(void)
 {
+	const struct ummu_call call = ummu_call_begin();
 	uintptr_t thread = ummu_thread();
 	unsigned int number = 0;
 
@@ -177,7 +183,8 @@ unsigned int ummu_thread_number(void)
 	/* Again and again, as it may run out of a thread's last destructor. */
 	if (number && pthread_setspecific(key, pool)) {
 		give_back(NULL);
-		return 0;
+		number = 0;
 	}
+	ummu_call_end(&call);
 	return number;
 }

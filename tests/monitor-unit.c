@@ -149,12 +149,29 @@ static void one_reader_at_a_time(void **state)
 {
 	struct ummu_monitor *monitor = *state;
 
-	assert_int_equal(ummu_monitor_claim(monitor), 0);
-	assert_int_equal(ummu_monitor_claim(monitor), -EBUSY);
-	assert_true(strlen(ummu_monitor_explain()) > 10);
-	ummu_monitor_unclaim(monitor);
-	assert_int_equal(ummu_monitor_claim(monitor), 0);
-	ummu_monitor_unclaim(monitor);
+	struct ummu_reader *reader, *other = NULL;
+	char *memory = monitor_map(1);
+	struct ummu_watch *handle;
+	struct ummu_event event;
+
+	assert_int_equal(ummu_monitor_claim(monitor, &reader), 0);
+	assert_int_equal(ummu_monitor_claim(monitor, &other), -EBUSY);
+	assert_null(other);
+	assert_non_null(strstr(ummu_monitor_explain(), "reader already"));
+	monitor_refuses(monitor, memory, page, -EBUSY);
+	assert_non_null(strstr(ummu_monitor_explain(), "claimed"));
+	assert_int_equal(ummu_monitor_read(monitor, &event, 1), -EBUSY);
+
+	assert_int_equal(ummu_reader_watch(reader, memory, page, 5, &handle), 0);
+	munmap(memory, page);
+	assert_false(ummu_watch_valid(handle));
+	assert_int_equal(ummu_reader_read(reader, &event, 1), 1);
+	assert_int_equal(event.cookie, 5);
+	ummu_monitor_unwatch(monitor, handle);
+	ummu_reader_drop(reader);
+	assert_int_equal(ummu_monitor_claim(monitor, &reader), 0);
+	ummu_reader_drop(reader);
+	monitor_expect_silence(monitor);
 }
 
 /* The library keeps its locks in memory that a fork fills with zeros. */

@@ -8,10 +8,12 @@
  * moves the monitor's generation and queues one event.
  *
  * Errors are 0 or a count on success and -errno on failure; out-parameters are
- * written only on success.  All lengths and addresses are in bytes.
+ * written only on success.  All lengths and addresses are in bytes.  A struct
+ * that starts with its size is refused with -EINVAL where that is over 4096.
  *
  * THREAD SAFETY: a monitor may be used by any number of threads, except while
  * it is being opened or closed.  No call may be made from a signal handler.
+ * Calls leave errno as it was, and are no cancellation points.
  *
  * FORK: a monitor belongs to the process that opened it.  In a child of fork()
  * or clone() without CLONE_VM every watch is invalid, ummu_monitor_status(),
@@ -97,8 +99,9 @@ void ummu_monitor_close(struct ummu_monitor *monitor);
 /**
  * ummu_monitor_explain - cause and remedy of this thread's last refusal
  *
- * One sentence or two for people about the last ummu_monitor_ call that failed
- * in this thread, valid until the next one does.  "" when none has.
+ * One sentence or two for people about the last call of a monitor that failed in
+ * this thread, valid until the next one does; also about a cache that could not
+ * be created, and statistics that were refused.  "" when nothing was.
  */
 const char *ummu_monitor_explain(void);
 
@@ -169,7 +172,8 @@ struct ummu_watch {
  *                watches_per_file, watches_per_process, watches_per_user)
  *   -EFAULT      uffd: part of the range is not mapped
  *   -EOPNOTSUPP  uffd, none: the backend cannot watch this kind of mapping
- *   -EBUSY       uffd: another userfaultfd owns part of the range
+ *   -EBUSY       uffd: another userfaultfd owns part of the range; or somebody
+ *                has claimed the monitor, see ummu_monitor_claim()
  *   -EPERM       uffd: a shared mapping that is read-only for good
  *   -ECHILD, -EBADF  see ummu_monitor_status()
  */
@@ -328,19 +332,50 @@ struct ummu_event {
  * descriptor is quiet until the next event: for edge-triggered epoll, read
  * until then.
  *
- * Returns the number of events, 0 when there is nothing to say, or -ECHILD.
+ * Returns the number of events, 0 when there is nothing to say, -ECHILD, or
+ * -EBUSY if somebody has claimed the monitor: ummu_monitor_claim().
  */
 int ummu_monitor_read(struct ummu_monitor *monitor, struct ummu_event *events,
 		      size_t max);
 
+struct ummu_reader; /* opaque */
+
 /**
- * ummu_monitor_claim, ummu_monitor_unclaim - be the one reader of a monitor
+ * ummu_monitor_claim - be the one reader of a monitor
+ * @reader_p: receives the right to watch and read; ummu_reader_drop() ends it
  *
- * For libraries that build on a monitor and read its events, as the
- * registration cache does.  -EBUSY if somebody else has claimed it.
+ * For libraries that build on a monitor and whose cookies mean something to
+ * them alone, as those of the registration cache do: an event of somebody
+ * else's watch must not reach them, nor one of theirs somebody else.  Until the
+ * claim is dropped, ummu_monitor_watch() and _read() answer -EBUSY; all other
+ * calls work as before.
+ *
+ * Errors: -EBUSY if it is claimed, or somebody has watches on it or is reading
+ * it at this moment; -ECHILD, -EBADF as ummu_monitor_status().
  */
-int ummu_monitor_claim(struct ummu_monitor *monitor);
-void ummu_monitor_unclaim(struct ummu_monitor *monitor);
+int ummu_monitor_claim(struct ummu_monitor *monitor,
+		       struct ummu_reader **reader_p);
+
+/**
+ * ummu_reader_watch - as ummu_monitor_watch(), for who has claimed the monitor
+ *
+ * ummu_monitor_unwatch() ends the watch.
+ */
+int ummu_reader_watch(struct ummu_reader *reader, const void *addr,
+		      size_t length, uint64_t cookie,
+		      struct ummu_watch **watch_p);
+
+/** ummu_reader_read - as ummu_monitor_read(), likewise. */
+int ummu_reader_read(struct ummu_reader *reader, struct ummu_event *events,
+		     size_t max);
+
+/**
+ * ummu_reader_drop - give the claim up, before the monitor is closed
+ *
+ * Unwatch first: what is left is anybody's to read, and the monitor cannot be
+ * claimed before it is unwatched.  NULL is allowed.
+ */
+void ummu_reader_drop(struct ummu_reader *reader);
 
 /** Ways in which pages leave; the rows of the operation matrix. */
 enum ummu_operation {
@@ -406,7 +441,11 @@ struct ummu_caps {
 	uint8_t claims[64];
 };
 
-/** ummu_monitor_caps - fill what @caps->size has room for; -EINVAL if 0. */
+/**
+ * ummu_monitor_caps - fill what @caps->size has room for
+ *
+ * -EINVAL, with an explanation, if that is 0 or over 4096, which is no size.
+ */
 int ummu_monitor_caps(const struct ummu_monitor *monitor,
 		      struct ummu_caps *caps);
 
@@ -433,7 +472,7 @@ struct ummu_monitor_stats {
 	uint64_t registered;	    /* mappings registered now, needed or not */
 };
 
-/** ummu_monitor_stats - fill what @stats->size has room for; -EINVAL if 0. */
+/** ummu_monitor_stats - fill what @stats->size has room for; -EINVAL as above. */
 int ummu_monitor_stats(const struct ummu_monitor *monitor,
 		       struct ummu_monitor_stats *stats);
 

@@ -67,7 +67,12 @@ struct ummu_region {
  *                @want?  Not asked where the two are equal: it does.  NULL:
  *                when it has all its bits
  *
- * reg and dereg run in whichever thread calls the cache.
+ * They run in whichever thread calls the cache, in the middle of that call, with
+ * no lock of the library held.  The thread cannot be cancelled meanwhile
+ * (pthread_setcancelstate()), and what they leave in errno is not seen by its
+ * caller.  They find errno as it is by then, and signals as the thread has them.
+ * They return, and do not jump out or end the thread: then what the cache has
+ * begun would be left half done.
  */
 struct ummu_rcache_ops {
 	size_t size;
@@ -95,7 +100,8 @@ struct ummu_rcache_opts {
 
 /**
  * ummu_rcache_create - make a cache
- * @monitor:  its source of truth, for this cache alone (-EBUSY otherwise);
+ * @monitor:  its source of truth, for this cache alone (-EBUSY where somebody
+ *            else reads it or has watches on it): others are refused then;
  *            must outlive the cache.  Monitors are cheap: open one a cache
  * @ops:      the pinner; copied
  * @ctx:      handed to the pinner's calls
@@ -199,7 +205,7 @@ struct ummu_rcache_stats {
 	uint64_t reg_ns;       /* time spent in reg(), in nanoseconds */
 };
 
-/** ummu_rcache_stats - fill what @stats->size has room for; -EINVAL if 0. */
+/** ummu_rcache_stats - fill what @stats->size has room for; as _monitor_caps(). */
 int ummu_rcache_stats(const struct ummu_rcache *rcache,
 		      struct ummu_rcache_stats *stats);
 

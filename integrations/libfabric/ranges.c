@@ -45,6 +45,7 @@ TAILQ_HEAD(range_list, range);
 
 /**
  * struct ummu_ranges - all of them
+ * @reader: of @monitor
  * @alive:  1; reads 0 in a child of fork, where @lock may be held for ever
  * @lock:   guards all that follows, and the ranges
  * @tree:   of ranges in use
@@ -53,6 +54,7 @@ TAILQ_HEAD(range_list, range);
  */
 struct ummu_ranges {
 	struct ummu_monitor *monitor;
+	struct ummu_reader *reader;
 	struct ummu_ranges_opts opts;
 	uint64_t page;
 	int *alive;
@@ -152,9 +154,9 @@ static int arm(struct ummu_ranges *ranges, struct range *range)
 
 	disarm(ranges, range);
 	range->cookie += UINT64_C(1) << 32;
-	error = ummu_monitor_watch(ranges->monitor,
-				   (void *)(uintptr_t)range->pages.start,
-				   length, range->cookie, &range->watch);
+	error = ummu_reader_watch(ranges->reader,
+				  (void *)(uintptr_t)range->pages.start, length,
+				  range->cookie, &range->watch);
 	if (error)
 		return error;
 	range->armed = tick();
@@ -378,7 +380,7 @@ void ummu_ranges_purge(struct ummu_ranges *ranges)
 	int i, count;
 
 	do {
-		count = ummu_monitor_read(ranges->monitor, events, EVENTS);
+		count = ummu_reader_read(ranges->reader, events, EVENTS);
 		pthread_mutex_lock(&ranges->lock);
 		for (i = 0; i < count; i++)
 			purge_event(ranges, &events[i]);
@@ -414,7 +416,7 @@ int ummu_ranges_open(struct ummu_monitor *monitor,
 	ranges->alive = ummu_wipe_alloc(ranges->page);
 	if (!ranges->table || !ranges->alive)
 		goto free_ranges;
-	error = ummu_monitor_claim(monitor);
+	error = ummu_monitor_claim(monitor, &ranges->reader);
 	if (error)
 		goto free_ranges;
 
@@ -445,7 +447,7 @@ void ummu_ranges_close(struct ummu_ranges *ranges)
 	if (!in_child(ranges))
 		for (i = 0; i < ranges->opts.max; i++)
 			disarm(ranges, &ranges->table[i]);
-	ummu_monitor_unclaim(ranges->monitor);
+	ummu_reader_drop(ranges->reader);
 	ummu_wipe_free(ranges->alive, ranges->page);
 	free(ranges->table);
 	free(ranges);

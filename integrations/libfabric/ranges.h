@@ -79,7 +79,7 @@ struct ummu_ranges_counts {
  * ummu_ranges_open - start with no ranges
  * @monitor: for the ranges alone (-EBUSY); outlives them
  *
- * Errors: -EBUSY, -EINVAL (@opts->max), -ENOMEM.
+ * Errors: -EINVAL (@opts->max), -ENOMEM, or of ummu_monitor_claim().
  */
 int ummu_ranges_open(struct ummu_monitor *monitor,
 		     const struct ummu_ranges_opts *opts,
@@ -94,7 +94,7 @@ void ummu_ranges_close(struct ummu_ranges *ranges);
  * 0: yes, and valid() is to be asked before each use.  Otherwise it is for this
  * use only: -EBUSY (was not watched, or is not gone from all caches),
  * -EAGAIN (changed meanwhile), -ENOSPC (too many ranges), -ECHILD, -EINVAL, or
- * what ummu_monitor_watch() says.
+ * what ummu_reader_watch() says.
  */
 int ummu_ranges_subscribe(struct ummu_ranges *ranges, const void *addr,
 			  size_t length);
