@@ -54,7 +54,8 @@
  * Locks: rcache->lock, and that of thread.c.  They are not held together.
  * Monitor calls are made with the lock held (read, generation) and the barrier
  * is had with it held; they never call out and never wait for a lock of a
- * cache.  Nothing is allocated, freed, watched or pinned under it.
+ * cache.  Nothing is allocated, freed, watched or pinned under it, nor put into
+ * words: base/lock.h has that rule, and the order of all locks.
  *
  * A forked child calls nothing of a cache but destroy, which takes no lock: it
  * frees the chunks and the tables, which are linked by one store each.
@@ -70,6 +71,7 @@
 
 #include "../base/containerof.h"
 #include "../base/interval.h"
+#include "../base/lock.h"
 #include "lane.h"
 #include "table.h"
 
@@ -225,12 +227,12 @@ static inline void ummu_count(uint64_t *counter, uint64_t amount)
 
 static inline void ummu_lock(struct ummu_rcache *rcache)
 {
-	pthread_mutex_lock(&rcache->lock);
+	ummu_mutex_lock(&rcache->lock);
 }
 
 static inline void ummu_unlock(struct ummu_rcache *rcache)
 {
-	pthread_mutex_unlock(&rcache->lock);
+	ummu_mutex_unlock(&rcache->lock);
 }
 
 /** No deferred cancellation until ummu_cancel_restore(). */
