@@ -9,12 +9,27 @@
  * calling thread holds, and a test's malloc() refuses to run while it holds any
  * (tests/no-allocation-under-lock).
  *
+ * The order of locks.  Whoever holds one takes only those that come after it.
+ *   1. The caller's: the application's, the allocator's, the loader's, and what
+ *      their fork handlers take.  We are called with them held, so with a lock
+ *      of ours held we neither call out nor wait for what takes one of these.
+ *   2. A drop-in's (integrations/) and a pinner's (pinners/).  A cache calls its
+ *      pinner with no lock held.
+ *   3. rcache->lock (rcache/internal.h).  With it held the cache reads events
+ *      and the generation, which takes a monitor's lock.  A monitor knows no
+ *      cache, so this is never the other way round.
+ *   4. A monitor's.  uffd: @members, then @lock of struct uffd_process.  kmod:
+ *      @lock of struct kmod_monitor.
+ * The locks in rcache/thread.c and pinners/cuda-driver.c are held alone, for a
+ * few stores.
+ *
  * Context: as pthread_mutex_lock() and its kin; never a signal handler.
  */
 #ifndef UMMU_LOCK_H
 #define UMMU_LOCK_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <time.h>
 
 #ifdef UMMU_COUNT_LOCKS
@@ -22,14 +37,27 @@
 extern __thread unsigned int ummu_locks_held
 	__attribute__((tls_model("initial-exec")));
 #define UMMU_LOCKS_HELD_ADD(change) ((void)(ummu_locks_held += (change)))
+
+/** ummu_no_lock_held - ends the test if the calling thread holds a lock. */
+void ummu_no_lock_held(const char *function);
 #else
 #define UMMU_LOCKS_HELD_ADD(change) ((void)0)
+#define ummu_no_lock_held(function) ((void)0)
 #endif
 
 static inline void ummu_mutex_lock(pthread_mutex_t *mutex)
 {
 	pthread_mutex_lock(mutex);
 	UMMU_LOCKS_HELD_ADD(1u);
+}
+
+/** ummu_mutex_trylock - true: the caller holds @mutex now. */
+static inline bool ummu_mutex_trylock(pthread_mutex_t *mutex)
+{
+	if (pthread_mutex_trylock(mutex))
+		return false;
+	UMMU_LOCKS_HELD_ADD(1u);
+	return true;
 }
 
 static inline void ummu_mutex_unlock(pthread_mutex_t *mutex)

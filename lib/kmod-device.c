@@ -185,5 +185,5 @@ int ummu_kmod_device_call(struct kmod_device *device, unsigned long request,
 			return -errno;
 	}
 	__atomic_store_n(&device->lost, true, __ATOMIC_RELAXED);
-	return ummu_kmod_device_status(device);
+	return -EBADF;
 }

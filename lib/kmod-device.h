@@ -39,6 +39,8 @@ void ummu_kmod_device_close(struct kmod_device *device);
  * ummu_kmod_device_call - ioctl()
  *
  * A count, -errno, or -EBADF once somebody has closed the descriptor, for ever.
+ * It explains nothing, as it is called under a lock: for -EBADF the caller calls
+ * ummu_kmod_device_status() after it has unlocked.
  */
 int ummu_kmod_device_call(struct kmod_device *device, unsigned long request,
 			  void *argument);

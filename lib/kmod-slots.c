@@ -3,41 +3,43 @@
 #define _GNU_SOURCE
 #include "kmod-slots.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FIRST_COUNT 64
 
-static struct kmod_table *new_table(uint64_t count)
+struct kmod_table *ummu_kmod_table_new(uint32_t slot)
 {
-	struct kmod_table *table = calloc(1, sizeof(*table) +
-						     count * sizeof(void *));
+	uint64_t count = slot < FIRST_COUNT / 2 ? FIRST_COUNT :
+						  2 * (uint64_t)slot;
+	struct kmod_table *table;
 
+	if (count > UINT32_MAX)
+		count = UINT32_MAX;
+	if (count <= slot)
+		return NULL;
+	table = calloc(1, sizeof(*table) + count * sizeof(void *));
 	if (table)
 		table->count = (uint32_t)count;
 	return table;
 }
 
-static int grow(struct kmod_slots *slots, uint32_t slot)
+struct kmod_table *ummu_kmod_slots_replace(struct kmod_slots *slots,
+					   struct kmod_table *table)
 {
-	struct kmod_table *old = slots->table, *table;
-	uint64_t count = old ? 2 * (uint64_t)old->count : FIRST_COUNT;
+	struct kmod_table *old = slots->table;
 
-	if (count <= slot)
-		count = (uint64_t)slot + 1;
-	if (count > UINT32_MAX)
-		count = UINT32_MAX;
-	table = count > slot ? new_table(count) : NULL;
-	if (!table)
-		return -ENOMEM;
+	if (old && old->count >= table->count)
+		return table;
 	if (old)
 		memcpy(table->watches, old->watches,
 		       old->count * sizeof(void *));
-	/* Release: filled before a fork can find it; the old one lives on. */
+	/*
+	 * Release: the table is filled before a fork can find it.  A fork that
+	 * comes before this store finds the old one, which is freed later.
+	 */
 	__atomic_store_n(&slots->table, table, __ATOMIC_RELEASE);
-	free(old);
-	return 0;
+	return old;
 }
 
 static void store(struct kmod_slots *slots, uint32_t slot,
@@ -47,13 +49,13 @@ static void store(struct kmod_slots *slots, uint32_t slot,
 	__atomic_store_n(&slots->table->watches[slot], watch, __ATOMIC_RELEASE);
 }
 
-int ummu_kmod_slots_put(struct kmod_slots *slots, uint32_t slot,
-			struct kmod_watch *watch)
+bool ummu_kmod_slots_put(struct kmod_slots *slots, uint32_t slot,
+			 struct kmod_watch *watch)
 {
-	if (slot >= ummu_kmod_slots_count(slots) && grow(slots, slot))
-		return -ENOMEM;
+	if (slot >= ummu_kmod_slots_count(slots))
+		return false;
 	store(slots, slot, watch);
-	return 0;
+	return true;
 }
 
 void ummu_kmod_slots_take(struct kmod_slots *slots, uint32_t slot)

@@ -8,10 +8,14 @@
 #include <string.h>
 
 #include "../base/containerof.h"
+#include "../base/lock.h"
 #include "explain.h"
 
 /* Watches that closing ends with one call. */
 #define BATCH 128
+
+/* The table of watches has no room for the slot of a new one. */
+#define NO_ROOM 1
 
 static struct kmod_monitor *of(const struct ummu_monitor *monitor)
 {
@@ -33,9 +37,24 @@ static int kmod_status(const struct ummu_monitor *base)
 	return ummu_kmod_device_status(&monitor->device);
 }
 
-static int kmod_open(struct ummu_monitor **base_p)
+/* With room for the first watches, which need not make it then. */
+static struct kmod_monitor *new_monitor(void)
 {
 	struct kmod_monitor *monitor = calloc(1, sizeof(*monitor));
+
+	if (!monitor)
+		return NULL;
+	monitor->slots.table = ummu_kmod_table_new(0);
+	if (!monitor->slots.table) {
+		free(monitor);
+		return NULL;
+	}
+	return monitor;
+}
+
+static int kmod_open(struct ummu_monitor **base_p)
+{
+	struct kmod_monitor *monitor = new_monitor();
 	const struct ummunotify_shared *shared;
 	int error;
 
@@ -43,6 +62,7 @@ static int kmod_open(struct ummu_monitor **base_p)
 		return ummu_explain(-ENOMEM, "no memory for a monitor");
 	error = ummu_kmod_device_open(&monitor->device);
 	if (error) {
+		ummu_kmod_slots_destroy(&monitor->slots);
 		free(monitor);
 		return error;
 	}
@@ -102,12 +122,13 @@ static void kmod_close(struct ummu_monitor *base)
 	free(monitor);
 }
 
+/* No lock is held: to put it into words may allocate. */
 static int explain_watch(const struct kmod_monitor *monitor, int error,
 			 const struct ummunotify_watch *range)
 {
 	switch (error) {
-	case -EBADF: /* explained */
-		return error;
+	case -EBADF:
+		return ummu_kmod_device_status(&monitor->device);
 	case -EINVAL:
 		return ummu_explain(error,
 				    "%#llx-%#llx is not within the addresses of a process",
@@ -117,7 +138,8 @@ static int explain_watch(const struct kmod_monitor *monitor, int error,
 		return ummu_explain(
 			error,
 			"the kernel module's limit is reached: raise %s in /sys/module/ummunotify/parameters",
-			monitor->live >= monitor->device.setup.watches ?
+			__atomic_load_n(&monitor->live, __ATOMIC_RELAXED) >=
+					monitor->device.setup.watches ?
 				"watches_per_file, for monitors opened after that," :
 				"watches_per_process or watches_per_user");
 	case -EAGAIN:
@@ -148,7 +170,11 @@ static void end_watch(struct kmod_monitor *monitor, struct kmod_watch *watch)
 	ummu_kmod_call(monitor, UMMUNOTIFY_UNWATCH, &id, 1);
 }
 
-/* Under the lock. */
+/*
+ * The caller holds the lock.  Returns 0, a negative errno that is not explained,
+ * or NO_ROOM for the slot in range->slot; then the kernel has forgotten the
+ * watch, and an event that it has logged meanwhile finds no watch there.
+ */
 static int start_watch(struct kmod_monitor *monitor, struct kmod_watch *watch,
 		       struct ummunotify_watch *range)
 {
@@ -158,22 +184,69 @@ static int start_watch(struct kmod_monitor *monitor, struct kmod_watch *watch,
 	int result = ummu_kmod_call(monitor, UMMUNOTIFY_WATCH, range, 1);
 
 	if (result < 0)
-		return explain_watch(monitor, result, range);
+		return result;
 	watch->slot = range->slot;
 	watch->handle.state = &states[range->slot];
 	watch->handle.expected = range->state;
-	if (ummu_kmod_slots_put(&monitor->slots, watch->slot, watch)) {
+	if (!ummu_kmod_slots_put(&monitor->slots, watch->slot, watch)) {
 		end_watch(monitor, watch);
-		return ummu_explain(-ENOMEM, "no memory for a watch");
+		return NO_ROOM;
 	}
 	count_live(monitor, 1);
 	return 0;
 }
 
+static int no_memory(void)
+{
+	return ummu_explain(-ENOMEM, "no memory for a watch");
+}
+
+/* Make room for a slot.  No lock is held. */
+static int add_room(struct kmod_monitor *monitor, uint32_t slot)
+{
+	struct kmod_table *table = ummu_kmod_table_new(slot);
+
+	if (!table)
+		return no_memory();
+	ummu_mutex_lock(&monitor->lock);
+	table = ummu_kmod_slots_replace(&monitor->slots, table);
+	ummu_mutex_unlock(&monitor->lock);
+	free(table);
+	return 0;
+}
+
+/*
+ * The kernel says which slot it is only when the watch is there, and the table
+ * cannot grow under the lock; so where the slot has no room, make room for it
+ * and try again.  Each time the table doubles at least, so this ends.
+ */
+static int start_watch_with_room(struct kmod_monitor *monitor,
+				 struct kmod_watch *watch,
+				 const struct ummunotify_watch *wanted)
+{
+	struct ummunotify_watch range;
+	int result, error;
+
+	for (;;) {
+		range = *wanted;
+		ummu_mutex_lock(&monitor->lock);
+		result = start_watch(monitor, watch, &range);
+		ummu_mutex_unlock(&monitor->lock);
+		if (result < 0)
+			return explain_watch(monitor, result, wanted);
+		if (result != NO_ROOM)
+			return 0;
+		error = add_room(monitor, range.slot);
+		if (error)
+			return error;
+	}
+}
+
 static int kmod_watch(struct ummu_monitor *base, uint64_t start, uint64_t last,
 		      uint64_t cookie, struct ummu_watch **handle_p)
 {
-	struct ummunotify_watch range = { .start = start, .end = last + 1 };
+	const struct ummunotify_watch range = { .start = start,
+						.end = last + 1 };
 	struct kmod_monitor *monitor = of(base);
 	struct kmod_watch *watch;
 	int error = kmod_status(base);
@@ -182,11 +255,9 @@ static int kmod_watch(struct ummu_monitor *base, uint64_t start, uint64_t last,
 		return error;
 	watch = calloc(1, sizeof(*watch));
 	if (!watch)
-		return ummu_explain(-ENOMEM, "no memory for a watch");
+		return no_memory();
 	watch->cookie = cookie;
-	pthread_mutex_lock(&monitor->lock);
-	error = start_watch(monitor, watch, &range);
-	pthread_mutex_unlock(&monitor->lock);
+	error = start_watch_with_room(monitor, watch, &range);
 	if (error) {
 		free(watch);
 		return error;
@@ -204,13 +275,13 @@ static void kmod_unwatch(struct ummu_monitor *base, struct ummu_watch *handle)
 	if (in_child(monitor)) {
 		ummu_kmod_slots_take(&monitor->slots, watch->slot);
 	} else {
-		pthread_mutex_lock(&monitor->lock);
+		ummu_mutex_lock(&monitor->lock);
 		ummu_kmod_forget(monitor, watch);
 		/* Before the kernel can give the slot to another watch. */
 		ummu_kmod_slots_take(&monitor->slots, watch->slot);
 		end_watch(monitor, watch);
 		count_live(monitor, -1);
-		pthread_mutex_unlock(&monitor->lock);
+		ummu_mutex_unlock(&monitor->lock);
 	}
 	free(watch);
 }
@@ -221,9 +292,9 @@ static void kmod_polled(struct ummu_monitor *base)
 
 	if (in_child(monitor))
 		return;
-	pthread_mutex_lock(&monitor->lock);
+	ummu_mutex_lock(&monitor->lock);
 	ummu_kmod_polled(monitor);
-	pthread_mutex_unlock(&monitor->lock);
+	ummu_mutex_unlock(&monitor->lock);
 }
 
 static int kmod_read(struct ummu_monitor *base, struct ummu_event *events,
@@ -234,9 +305,9 @@ static int kmod_read(struct ummu_monitor *base, struct ummu_event *events,
 
 	if (in_child(monitor))
 		return ummu_explain(-ECHILD, UMMU_EXPLAIN_CHILD);
-	pthread_mutex_lock(&monitor->lock);
+	ummu_mutex_lock(&monitor->lock);
 	taken = ummu_kmod_read(monitor, events, max);
-	pthread_mutex_unlock(&monitor->lock);
+	ummu_mutex_unlock(&monitor->lock);
 	return taken;
 }
 

@@ -45,7 +45,8 @@ struct kmod_watch {
  * @device:   the descriptor and its mapping
  * @lock:     all below, for writing; also held from the call that makes a watch
  *            until the watch is in @slots, and from the call that ends one
- *            until it is not, so that who reads the log finds it there
+ *            until it is not, so that who reads the log finds it there.
+ *            Nothing is allocated, freed or explained under it: base/lock.h
  * @log:      how far the kernel's log was read
  * @slots:    every watch that is not freed
  * @pending:  watches whose event was taken out of a full log and not read yet;
@@ -65,7 +66,7 @@ struct kmod_monitor {
 	uint64_t read_count;
 };
 
-/* kmod-events.c; all of them under the lock. */
+/* kmod-events.c; the caller holds the lock, and explains what it returns. */
 
 /**
  * ummu_kmod_call - a call on watches; empties the log if it is full

@@ -9,11 +9,13 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/lock.h"
+
 #define LIBRARY "libcuda.so.1"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct cuda_driver driver;
-static bool loaded; /* guarded by lock */
+static struct cuda_driver driver; /* constant once loaded */
+static bool loaded;		  /* guarded by lock */
 
 /* POSIX has functions fit into a void pointer; C does not say how. */
 static bool find(void *library, const char *name, void *function)
@@ -40,38 +42,56 @@ static bool find_all(void *library, struct cuda_driver *found)
 		    &found->device_pointer);
 }
 
-/* Called locked.  What failed may be there at the next try. */
-static int load(void)
+/*
+ * No lock is held, as loading allocates and calls out.  What failed may be there
+ * at the next try.
+ */
+static int load(struct cuda_driver *found)
 {
-	struct cuda_driver found;
 	void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-	int error;
 
 	if (!library)
 		return -ENOENT;
-	if (!find_all(library, &found)) {
+	if (!find_all(library, found)) {
 		dlclose(library);
 		return -ENOSYS;
 	}
-	error = ummu_cuda_error(found.init(0));
-	if (error)
-		return error;
-	driver = found;
+	return ummu_cuda_error(found->init(0));
+}
+
+static bool is_loaded(void)
+{
+	bool answer;
+
+	ummu_mutex_lock(&lock);
+	answer = loaded;
+	ummu_mutex_unlock(&lock);
+	return answer;
+}
+
+/* Of several threads that loaded it the first one is heard; it is one driver. */
+static void keep(const struct cuda_driver *found)
+{
+	ummu_mutex_lock(&lock);
+	if (!loaded)
+		driver = *found;
 	loaded = true;
-	return 0;
+	ummu_mutex_unlock(&lock);
 }
 
 int ummu_cuda_driver(const struct cuda_driver **driver_p)
 {
-	int error = 0;
+	struct cuda_driver found;
+	int error;
 
-	pthread_mutex_lock(&lock);
-	if (!loaded)
-		error = load();
-	pthread_mutex_unlock(&lock);
-	if (!error)
-		*driver_p = &driver;
-	return error;
+	if (!is_loaded()) {
+		error = load(&found);
+		if (error)
+			return error;
+		keep(&found);
+	}
+	*driver_p = &driver;
+	return 0;
 }
 
 int ummu_cuda_error(int result)

@@ -18,6 +18,7 @@
 #include "base/call.h"
 #include "base/containerof.h"
 #include "base/interval.h"
+#include "base/lock.h"
 #include "pinners/cuda-driver.h"
 
 #define KNOWN ((uint64_t)UMMU_PIN_CUDA_READ_ONLY) /* access bits */
@@ -39,8 +40,10 @@ struct ummu_pin_cuda {
  * struct registration - what CUDA knows a range as
  * @pages:   in the tree
  * @access:  that it was registered with
- * @regions: on it
- * @watch:   since before it was registered; NULL where there can be none
+ * @regions: on it; 0 while one thread registers it or gives it up.  Nobody else
+ *           uses it then: who meets its pages waits for @settled
+ * @watch:   since before it was registered; NULL where there can be none.
+ *           Constant, as is all below, while there are regions on it
  * @device:  whose primary context is retained for it, a pinner may go before
  * @context: that context
  */
@@ -54,10 +57,13 @@ struct registration {
 };
 
 /*
- * Guards what follows, and is held across the driver's calls: an address that
- * is being registered or given up is not up for sharing.
+ * Guards what follows.  It is not held while the driver is called, a watch is
+ * made or ended, or memory is had: each of these may allocate.  An address that
+ * is being registered or given up stays in the tree meanwhile, and is not up for
+ * sharing.  @settled: some registration that had no region has one, or is gone.
  */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t settled = PTHREAD_COND_INITIALIZER;
 static struct ummu_interval_tree registrations;
 static struct ummu_monitor *monitor;
 static unsigned int pinners;
@@ -104,6 +110,7 @@ static uint64_t last_of(const struct ummu_region *region)
 	return (uintptr_t)region->addr + region->length - 1;
 }
 
+/* The caller holds the lock, and there are regions on the registration. */
 static bool serves(const struct registration *registration,
 		   const struct ummu_region *region)
 {
@@ -113,7 +120,7 @@ static bool serves(const struct registration *registration,
 	       registration->watch && ummu_watch_valid(registration->watch);
 }
 
-/* Called locked, in the context.  What the driver said. */
+/* In the context, no lock held.  What the driver said. */
 static int make(const struct ummu_pin_cuda *pin,
 		const struct ummu_region *region,
 		struct registration *registration)
@@ -132,31 +139,106 @@ static int make(const struct ummu_pin_cuda *pin,
 	return result;
 }
 
-static int add(const struct ummu_pin_cuda *pin,
-	       const struct ummu_region *region,
-	       struct registration **registration_p)
+/* The first registration over the region's pages.  The caller holds the lock. */
+static struct registration *find(const struct ummu_region *region)
+{
+	struct ummu_interval *pages = ummu_interval_first(&registrations,
+							  start_of(region),
+							  last_of(region));
+
+	return pages ? container_of(pages, struct registration, pages) : NULL;
+}
+
+/* The same, when no thread is at work on it.  The caller holds the lock. */
+static struct registration *find_settled(const struct ummu_region *region)
+{
+	struct registration *registration;
+	int cancel;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	while ((registration = find(region)) && !registration->regions)
+		ummu_cond_wait(&settled, &lock);
+	pthread_setcancelstate(cancel, NULL);
+	return registration;
+}
+
+/*
+ * Count the region on a registration that is there; where there is none, put
+ * @own in the tree, for the caller to register.  -ENOBUFS: there is one that
+ * does not serve.
+ */
+static int share_or_claim(const struct ummu_region *region,
+			  struct registration *own,
+			  struct registration **registration_p)
+{
+	struct registration *registration;
+	int error = 0;
+
+	ummu_mutex_lock(&lock);
+	registration = find_settled(region);
+	if (!registration) {
+		ummu_interval_insert(&registrations, &own->pages);
+		registration = own;
+	} else if (serves(registration, region)) {
+		registration->regions++;
+	} else {
+		error = -ENOBUFS;
+	}
+	ummu_mutex_unlock(&lock);
+	*registration_p = registration;
+	return error;
+}
+
+/* The registration has its first region.  No lock held. */
+static void settle(struct registration *registration)
+{
+	ummu_mutex_lock(&lock);
+	registration->regions = 1;
+	pthread_cond_broadcast(&settled);
+	ummu_mutex_unlock(&lock);
+}
+
+/* A registration without regions, which the driver does not have, goes. */
+static void forget(struct registration *registration)
+{
+	ummu_mutex_lock(&lock);
+	ummu_interval_remove(&registrations, &registration->pages);
+	pthread_cond_broadcast(&settled);
+	ummu_mutex_unlock(&lock);
+	ummu_monitor_unwatch(monitor, registration->watch);
+	free(registration);
+}
+
+static struct registration *new_registration(const struct ummu_pin_cuda *pin,
+					     const struct ummu_region *region)
 {
 	struct registration *registration = calloc(1, sizeof(*registration));
-	int error;
 
 	if (!registration)
-		return -ENOMEM;
-	/* Without a watch it is shared with nobody. */
-	ummu_monitor_watch(monitor, region->addr, region->length, 0,
-			   &registration->watch);
-	error = ummu_cuda_error(make(pin, region, registration));
-	if (error) {
-		ummu_monitor_unwatch(monitor, registration->watch);
-		free(registration);
-		return error;
-	}
+		return NULL;
 	registration->pages.start = start_of(region);
 	registration->pages.last = last_of(region);
 	registration->access = region->access;
 	registration->device = pin->device;
-	ummu_interval_insert(&registrations, &registration->pages);
-	*registration_p = registration;
-	return 0;
+	return registration;
+}
+
+/* In the context.  The registration goes if that fails. */
+static int register_claimed(const struct ummu_pin_cuda *pin,
+			    const struct ummu_region *region,
+			    struct registration *registration)
+{
+	int error;
+
+	/* Without a watch it is shared with nobody. */
+	ummu_monitor_watch(monitor, region->addr, region->length, 0,
+			   &registration->watch);
+	error = ummu_cuda_error(make(pin, region, registration));
+	if (error)
+		forget(registration);
+	else
+		settle(registration);
+	return error;
 }
 
 /* In the context that it was made in, if that still works. */
@@ -171,34 +253,39 @@ static void unregister(const struct cuda_driver *driver,
 	driver->primary_release(registration->device);
 }
 
-/* A region less, and with the last one the registration.  Called locked. */
+/* A region less, and with the last one the registration.  No lock held. */
 static void put(const struct cuda_driver *driver,
 		struct registration *registration)
 {
-	if (--registration->regions)
+	bool last;
+
+	ummu_mutex_lock(&lock);
+	last = !--registration->regions;
+	ummu_mutex_unlock(&lock);
+	if (!last)
 		return;
 	unregister(driver, registration);
-	ummu_interval_remove(&registrations, &registration->pages);
-	ummu_monitor_unwatch(monitor, registration->watch);
-	free(registration);
+	forget(registration);
 }
 
-/* One that is there, or a new one.  Called locked, in the context. */
+/* One that is there, or a new one.  In the context. */
 static int find_or_add(const struct ummu_pin_cuda *pin,
 		       const struct ummu_region *region,
 		       struct registration **registration_p)
 {
-	struct ummu_interval *pages;
+	struct registration *own = new_registration(pin, region);
+	int error;
 
-	pages = ummu_interval_first(&registrations, start_of(region),
-				    last_of(region));
-	if (!pages)
-		return add(pin, region, registration_p);
-	*registration_p = container_of(pages, struct registration, pages);
-	return serves(*registration_p, region) ? 0 : -ENOBUFS;
+	if (!own)
+		return -ENOMEM;
+	error = share_or_claim(region, own, registration_p);
+	if (!error && *registration_p == own)
+		return register_claimed(pin, region, own);
+	free(own);
+	return error;
 }
 
-/* Called locked, in the context. */
+/* In the context. */
 static int reg(const struct ummu_pin_cuda *pin, struct ummu_region *region)
 {
 	struct registration *registration;
@@ -208,7 +295,6 @@ static int reg(const struct ummu_pin_cuda *pin, struct ummu_region *region)
 	error = find_or_add(pin, region, &registration);
 	if (error)
 		return error;
-	registration->regions++;
 	error = ummu_cuda_error(
 		pin->driver->device_pointer(&device_addr, region->addr, 0));
 	if (error) {
@@ -230,9 +316,7 @@ static int cuda_reg(void *ctx, struct ummu_region *region)
 	error = enter(pin->driver, pin->context);
 	if (error)
 		return error;
-	pthread_mutex_lock(&lock);
 	error = reg(pin, region);
-	pthread_mutex_unlock(&lock);
 	leave(pin->driver);
 	return error;
 }
@@ -241,9 +325,7 @@ static void cuda_dereg(void *ctx, struct ummu_region *region)
 {
 	const struct ummu_pin_cuda *pin = ctx;
 
-	pthread_mutex_lock(&lock);
 	put(pin->driver, *registration_of(region));
-	pthread_mutex_unlock(&lock);
 }
 
 const struct ummu_rcache_ops ummu_pin_cuda_ops = {
@@ -254,27 +336,55 @@ const struct ummu_rcache_ops ummu_pin_cuda_ops = {
 	.covers = cuda_covers,
 };
 
+/* One pinner more, if there is a monitor already. */
+static bool join_others(void)
+{
+	bool joined;
+
+	ummu_mutex_lock(&lock);
+	joined = pinners > 0;
+	pinners += joined;
+	ummu_mutex_unlock(&lock);
+	return joined;
+}
+
+/* With the monitor that is there, or @own.  Returns the one not needed. */
+static struct ummu_monitor *join_with(struct ummu_monitor *own)
+{
+	ummu_mutex_lock(&lock);
+	if (!pinners++) {
+		monitor = own;
+		own = NULL;
+	}
+	ummu_mutex_unlock(&lock);
+	return own;
+}
+
 static int join(void)
 {
-	int error = 0;
+	struct ummu_monitor *own;
+	int error;
 
-	pthread_mutex_lock(&lock);
-	if (!pinners)
-		error = ummu_monitor_open(NULL, &monitor);
-	if (!error)
-		pinners++;
-	pthread_mutex_unlock(&lock);
-	return error;
+	if (join_others())
+		return 0;
+	error = ummu_monitor_open(NULL, &own);
+	if (error)
+		return error;
+	ummu_monitor_close(join_with(own));
+	return 0;
 }
 
 static void part(void)
 {
-	pthread_mutex_lock(&lock);
+	struct ummu_monitor *unused = NULL;
+
+	ummu_mutex_lock(&lock);
 	if (!--pinners) {
-		ummu_monitor_close(monitor);
+		unused = monitor;
 		monitor = NULL;
 	}
-	pthread_mutex_unlock(&lock);
+	ummu_mutex_unlock(&lock);
+	ummu_monitor_close(unused);
 }
 
 static int create(int device, struct ummu_pin_cuda **pin_p)

@@ -18,6 +18,7 @@
 
 #include "base/call.h"
 #include "base/interval.h"
+#include "base/lock.h"
 
 /**
  * struct ummu_pin_mlock - the locked regions
@@ -61,19 +62,19 @@ static int mlock_reg(void *ctx, struct ummu_region *region)
 
 	range->start = (uintptr_t)region->addr;
 	range->last = range->start + region->length - 1;
-	pthread_mutex_lock(&pin->lock);
+	ummu_mutex_lock(&pin->lock);
 	ummu_interval_insert(&pin->regions, range);
-	pthread_mutex_unlock(&pin->lock);
+	ummu_mutex_unlock(&pin->lock);
 
 	if (!mlock(region->addr, region->length))
 		return 0;
 
 	/* It may have locked a part before it failed. */
 	ret = -errno;
-	pthread_mutex_lock(&pin->lock);
+	ummu_mutex_lock(&pin->lock);
 	ummu_interval_remove(&pin->regions, range);
 	unlock_uncovered(pin, range->start, range->last);
-	pthread_mutex_unlock(&pin->lock);
+	ummu_mutex_unlock(&pin->lock);
 	return ret;
 }
 
@@ -93,11 +94,11 @@ static void mlock_dereg(void *ctx, struct ummu_region *region)
 	struct ummu_pin_mlock *pin = ctx;
 	bool unlock = still_there(region);
 
-	pthread_mutex_lock(&pin->lock);
+	ummu_mutex_lock(&pin->lock);
 	ummu_interval_remove(&pin->regions, range);
 	if (unlock)
 		unlock_uncovered(pin, range->start, range->last);
-	pthread_mutex_unlock(&pin->lock);
+	ummu_mutex_unlock(&pin->lock);
 }
 
 static bool mlock_covers(void *ctx, uint64_t have, uint64_t want)

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/call.h"
+#include "base/lock.h"
 
 #define MAX_SLOTS 16384 /* IORING_MAX_REG_BUFFERS */
 
@@ -55,9 +56,9 @@ struct ummu_pin_uring {
 static void push(struct ummu_pin_uring *pin, struct slot_stack *stack,
 		 unsigned int slot)
 {
-	pthread_mutex_lock(&pin->lock);
+	ummu_mutex_lock(&pin->lock);
 	stack->slots[stack->count++] = slot;
-	pthread_mutex_unlock(&pin->lock);
+	ummu_mutex_unlock(&pin->lock);
 }
 
 static bool pop(struct ummu_pin_uring *pin, struct slot_stack *stack,
@@ -65,11 +66,11 @@ static bool pop(struct ummu_pin_uring *pin, struct slot_stack *stack,
 {
 	bool found;
 
-	pthread_mutex_lock(&pin->lock);
+	ummu_mutex_lock(&pin->lock);
 	found = stack->count > 0;
 	if (found)
 		*slot_p = stack->slots[--stack->count];
-	pthread_mutex_unlock(&pin->lock);
+	ummu_mutex_unlock(&pin->lock);
 	return found;
 }
 

@@ -55,7 +55,8 @@
  * Locks: rcache->lock, and that of thread.c.  They are not held together.
  * Monitor calls are made with the lock held (read, generation) and the barrier
  * is had with it held; they never call out and never wait for a lock of a
- * cache.  Nothing is allocated, freed, watched or pinned under it.
+ * cache.  Nothing is allocated, freed, watched or pinned under it, nor put into
+ * words: base/lock.h has that rule, and the order of all locks.
  *
  * Every call keeps errno, and no thread is cancelled in one (base/call.h): flush,
  * invalidate and the like begin and end so, and in get and put each way that
@@ -76,6 +77,7 @@
 #include "../base/call.h"
 #include "../base/containerof.h"
 #include "../base/interval.h"
+#include "../base/lock.h"
 #include "lane.h"
 #include "table.h"
 
@@ -232,12 +234,12 @@ static inline void ummu_count(uint64_t *counter, uint64_t amount)
 
 static inline void ummu_lock(struct ummu_rcache *rcache)
 {
-	pthread_mutex_lock(&rcache->lock);
+	ummu_mutex_lock(&rcache->lock);
 }
 
 static inline void ummu_unlock(struct ummu_rcache *rcache)
 {
-	pthread_mutex_unlock(&rcache->lock);
+	ummu_mutex_unlock(&rcache->lock);
 }
 
 /** ummu_covers - ask the pinner, as hits do too.  No lock held. */

@@ -189,7 +189,7 @@ static void wait_for(struct ummu_rcache *rcache, struct region *region)
 	ummu_lock(rcache);
 	rcache->waiters++;
 	while (ummu_state(region) == REGION_PENDING)
-		pthread_cond_wait(&rcache->settled, &rcache->lock);
+		ummu_cond_wait(&rcache->settled, &rcache->lock);
 	rcache->waiters--;
 	ummu_unlock(rcache);
 	drop(rcache, region);

@@ -179,6 +179,11 @@ static bool reap_up_to(struct ummu_rcache *rcache, int most,
 		 * after that read moves the generation past the sample.
 		 */
 		generation = ummu_monitor_generation(rcache->monitor);
+		if (!generation) {
+			/* A child: a read would explain that, under the lock. */
+			more = false;
+			break;
+		}
 		count = ummu_reader_read(rcache->reader, events, EVENT_BATCH);
 		for (int i = 0; i < count; i++)
 			spoil(rcache,
@@ -235,7 +240,7 @@ void ummu_reap_some(struct ummu_rcache *rcache)
 	struct region_list dead = { NULL };
 	struct ummu_call call;
 
-	if (pthread_mutex_trylock(&rcache->lock))
+	if (!ummu_mutex_trylock(&rcache->lock))
 		return;
 	call = ummu_call_begin();
 	reap_up_to(rcache, EVENTS_PER_HIT, &dead);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "../base/call.h"
+#include "../base/lock.h"
 #include "../base/wipe.h"
 #include "lane.h"
 
@@ -58,7 +59,7 @@ static void give_back(void *unused)
 	unsigned int number;
 
 	(void)unused;
-	pthread_mutex_lock(&pool->lock);
+	ummu_mutex_lock(&pool->lock);
 	for (unsigned int i = 0; i < PROBES; i++) {
 		uint64_t *word = word_of(thread, i);
 
@@ -69,7 +70,7 @@ static void give_back(void *unused)
 		__atomic_store_n(word, 0, __ATOMIC_RELAXED);
 		pool->taken[number / WORD_BITS] &= ~(1ULL << number % WORD_BITS);
 	}
-	pthread_mutex_unlock(&pool->lock);
+	ummu_mutex_unlock(&pool->lock);
 }
 
 static void make_pool(void)
@@ -174,12 +175,12 @@ unsigned int ummu_thread_number(void)
 	uintptr_t thread = ummu_thread();
 	unsigned int number = 0;
 
-	pthread_mutex_lock(&pool->lock);
+	ummu_mutex_lock(&pool->lock);
 	if (!pool->begun)
 		begin();
 	if (pool->works)
 		number = find_or_take(thread);
-	pthread_mutex_unlock(&pool->lock);
+	ummu_mutex_unlock(&pool->lock);
 	/* Again and again, as it may run out of a thread's last destructor. */
 	if (number && pthread_setspecific(key, pool)) {
 		give_back(NULL);

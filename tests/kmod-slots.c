@@ -21,6 +21,20 @@ static struct kmod_watch *watch_number(uint64_t number)
 	return (struct kmod_watch *)(uintptr_t)(0x1000 + number);
 }
 
+/* What the owner of a table does: it tries, makes room, and tries again. */
+static int put(struct kmod_slots *slots, uint32_t slot, struct kmod_watch *watch)
+{
+	struct kmod_table *table;
+
+	if (ummu_kmod_slots_put(slots, slot, watch))
+		return 0;
+	table = ummu_kmod_table_new(slot);
+	if (!table)
+		return -ENOMEM;
+	free(ummu_kmod_slots_replace(slots, table));
+	return ummu_kmod_slots_put(slots, slot, watch) ? 0 : -ENOBUFS;
+}
+
 static void empty_has_nothing(void **state)
 {
 	struct kmod_slots slots = { NULL };
@@ -48,8 +62,7 @@ static void put_take_and_put_again(void **state)
 			ummu_kmod_slots_take(&slots, slot);
 			held[slot] = 0;
 		} else {
-			assert_int_equal(ummu_kmod_slots_put(&slots, slot,
-							     watch_number(turn)),
+			assert_int_equal(put(&slots, slot, watch_number(turn)),
 					 0);
 			held[slot] = turn;
 		}
@@ -69,11 +82,10 @@ static void far_ahead(void **state)
 	struct kmod_slots slots = { NULL };
 
 	(void)state;
-	assert_int_equal(ummu_kmod_slots_put(&slots, 100000, watch_number(1)),
-			 0);
+	assert_int_equal(put(&slots, 100000, watch_number(1)), 0);
 	assert_true(ummu_kmod_slots_count(&slots) > 100000);
 	assert_null(ummu_kmod_slots_get(&slots, 99999));
-	assert_int_equal(ummu_kmod_slots_put(&slots, 99999, watch_number(2)), 0);
+	assert_int_equal(put(&slots, 99999, watch_number(2)), 0);
 	assert_ptr_equal(ummu_kmod_slots_get(&slots, 100000), watch_number(1));
 	ummu_kmod_slots_destroy(&slots);
 }
@@ -84,12 +96,43 @@ static void no_end_of_memory(void **state)
 	struct kmod_slots slots = { NULL };
 
 	(void)state;
-	assert_int_equal(ummu_kmod_slots_put(&slots, UINT32_MAX,
-					     watch_number(1)),
-			 -ENOMEM);
+	assert_int_equal(put(&slots, UINT32_MAX, watch_number(1)), -ENOMEM);
 	assert_null(ummu_kmod_slots_get(&slots, UINT32_MAX));
-	assert_int_equal(ummu_kmod_slots_put(&slots, 1, watch_number(2)), 0);
+	assert_int_equal(put(&slots, 1, watch_number(2)), 0);
 	assert_ptr_equal(ummu_kmod_slots_get(&slots, 1), watch_number(2));
+	ummu_kmod_slots_destroy(&slots);
+}
+
+/* A put happens under a lock, where nothing may be allocated. */
+static void a_put_makes_no_room(void **state)
+{
+	struct kmod_slots slots = { NULL };
+
+	(void)state;
+	assert_false(ummu_kmod_slots_put(&slots, 1, watch_number(1)));
+	assert_null(slots.table);
+	assert_int_equal(put(&slots, 1, watch_number(1)), 0);
+	assert_false(ummu_kmod_slots_put(&slots, slots.table->count,
+					 watch_number(2)));
+	assert_ptr_equal(ummu_kmod_slots_get(&slots, 1), watch_number(1));
+	ummu_kmod_slots_destroy(&slots);
+}
+
+/* Two threads make room at once: the larger table stays, with what is in it. */
+static void the_larger_table_stays(void **state)
+{
+	struct kmod_table *small = ummu_kmod_table_new(1000);
+	struct kmod_table *large = ummu_kmod_table_new(5000);
+	struct kmod_slots slots = { NULL };
+
+	(void)state;
+	assert_non_null(small);
+	assert_non_null(large);
+	assert_null(ummu_kmod_slots_replace(&slots, large));
+	assert_true(ummu_kmod_slots_put(&slots, 5000, watch_number(1)));
+	assert_ptr_equal(ummu_kmod_slots_replace(&slots, small), small);
+	assert_ptr_equal(ummu_kmod_slots_get(&slots, 5000), watch_number(1));
+	free(small);
 	ummu_kmod_slots_destroy(&slots);
 }
 
@@ -100,6 +143,8 @@ int main(void)
 		cmocka_unit_test(put_take_and_put_again),
 		cmocka_unit_test(far_ahead),
 		cmocka_unit_test(no_end_of_memory),
+		cmocka_unit_test(a_put_makes_no_room),
+		cmocka_unit_test(the_larger_table_stays),
 	};
 
 	run_limit(60);

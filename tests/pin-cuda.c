@@ -10,6 +10,8 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -18,6 +20,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -33,6 +36,7 @@ static size_t page;
 
 /* The stand-in's. */
 static void (*fail_next)(const char *call, int result);
+static void (*run_meanwhile)(const char *call, void (*hook)(void));
 static bool (*range_at)(const void *addr, struct standin_range *range_p);
 static struct standin_counts (*count)(void);
 
@@ -311,6 +315,101 @@ static void create_says_what_is_wrong(void **state)
 	assert_int_equal(count().retained, 0);
 }
 
+/**
+ * struct other - a thread that gets a range while another one is in a call of
+ * the driver for it
+ * @early: it was done before that call went on
+ */
+static struct other {
+	struct fixture *f;
+	sem_t go, done;
+	bool early;
+	int error;
+	struct ummu_region *region;
+} other;
+
+static void *get_meanwhile(void *unused)
+{
+	(void)unused;
+	sem_wait(&other.go);
+	other.error = try(other.f, 1, 0, 8, 0, &other.region);
+	sem_post(&other.done);
+	return NULL;
+}
+
+/* In the driver.  Who does not wait for this call is done in this time. */
+static void let_other_in(void)
+{
+	struct timespec until;
+
+	sem_post(&other.go);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += 200000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	other.early = !sem_timedwait(&other.done, &until);
+}
+
+static pthread_t start_other(struct fixture *f, const char *call)
+{
+	pthread_t thread;
+
+	other = (struct other){ .f = f };
+	sem_init(&other.go, 0, 0);
+	sem_init(&other.done, 0, 0);
+	assert_int_equal(pthread_create(&thread, NULL, get_meanwhile, NULL), 0);
+	run_meanwhile(call, let_other_in);
+	return thread;
+}
+
+/* The other thread has the range, and had to wait for it. */
+static void expect_other(pthread_t thread)
+{
+	pthread_join(thread, NULL);
+	printf("the other thread: %s, %s\n", strerror(-other.error),
+	       other.early ? "at once" : "after the call");
+	assert_false(other.early);
+	assert_int_equal(other.error, 0);
+	ummu_rcache_put(other.f->caches[1], other.region);
+}
+
+static void what_is_being_registered_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t thread = start_other(f, "cuMemHostRegister");
+	struct ummu_region *region = get(f, 0, 0, 8);
+
+	expect_other(thread);
+	assert_int_equal(made(f), 1);
+	ummu_rcache_put(f->caches[0], region);
+}
+
+static void what_is_being_given_up_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t thread;
+
+	ummu_rcache_put(f->caches[0], get(f, 0, 0, 8));
+	thread = start_other(f, "cuMemHostUnregister");
+	assert_int_equal(ummu_rcache_flush(f->caches[0], true), 1);
+	expect_other(thread);
+	assert_int_equal(made(f), 2);
+	assert_int_equal(count().ranges, 1);
+}
+
+/* What waited for a registration that then failed makes its own. */
+static void what_could_not_be_registered_is_tried_anew(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t thread = start_other(f, "cuMemHostRegister");
+	struct ummu_region *none = NULL;
+
+	fail_next("cuMemHostRegister", 999);
+	assert_int_equal(try(f, 0, 0, 8, 0, &none), -EIO);
+	expect_other(thread);
+	assert_int_equal(made(f), 1);
+}
+
 static void child_only_frees(void **state)
 {
 	struct fixture *f = *state;
@@ -348,9 +447,10 @@ static bool find_standin(void)
 	if (!library)
 		return false;
 	*(void **)&fail_next = dlsym(library, "standin_fail");
+	*(void **)&run_meanwhile = dlsym(library, "standin_meanwhile");
 	*(void **)&range_at = dlsym(library, "standin_range");
 	*(void **)&count = dlsym(library, "standin_count");
-	return fail_next && range_at && count;
+	return fail_next && run_meanwhile && range_at && count;
 }
 
 #define TEST(name) \
@@ -369,6 +469,9 @@ int main(int argc, char **argv)
 		TEST(rights_decide_who_shares),
 		TEST(errors_are_told),
 		TEST(foreign_registration_is_busy),
+		TEST(what_is_being_registered_is_waited_for),
+		TEST(what_is_being_given_up_is_waited_for),
+		TEST(what_could_not_be_registered_is_tried_anew),
 		TEST(child_only_frees),
 	};
 

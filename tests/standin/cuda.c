@@ -45,18 +45,41 @@ static struct standin_range ranges[RANGES];
 static struct standin_counts counts;
 static int next_result;
 static const char *next_call;
+static void (*meanwhile)(void);
+static const char *meanwhile_call;
 static _Thread_local struct context *stack[STACK];
 static _Thread_local unsigned int depth;
 
+/* The hook for this call, once. */
+static void (*take_meanwhile(const char *call))(void)
+{
+	void (*hook)(void) = NULL;
+
+	pthread_mutex_lock(&lock);
+	if (meanwhile && __builtin_strcmp(meanwhile_call, call) == 0) {
+		hook = meanwhile;
+		meanwhile = NULL;
+	}
+	pthread_mutex_unlock(&lock);
+	return hook;
+}
+
 static int result_of(const char *call)
 {
+	void (*hook)(void) = take_meanwhile(call);
 	int result = OK;
 
+	if (hook)
+		hook();
+	pthread_mutex_lock(&lock);
 	if (next_call && __builtin_strcmp(next_call, call) == 0) {
 		result = next_result;
 		next_call = NULL;
 	}
-	return initialized ? result : NOT_INITIALIZED;
+	if (!initialized)
+		result = NOT_INITIALIZED;
+	pthread_mutex_unlock(&lock);
+	return result;
 }
 
 /* Such as one uses in a context that is current and alive. */
@@ -198,6 +221,12 @@ void standin_fail(const char *call, int result)
 {
 	next_result = result;
 	next_call = call;
+}
+
+void standin_meanwhile(const char *call, void (*hook)(void))
+{
+	meanwhile_call = call;
+	meanwhile = hook;
 }
 
 bool standin_range(const void *addr, struct standin_range *range_p)

@@ -38,6 +38,9 @@ struct standin_counts {
 /** The next call of this name, without a suffix, answers so. */
 void standin_fail(const char *call, int result);
 
+/** The next call of this name runs @hook first, with no lock of the stand-in. */
+void standin_meanwhile(const char *call, void (*hook)(void));
+
 /** The registration at an address. */
 bool standin_range(const void *addr, struct standin_range *range_p);
 
