@@ -102,6 +102,6 @@ int main(void)
 		cmocka_unit_test(no_end_of_memory),
 	};
 
-	run_limit(60);
+	run_limit(250);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
