@@ -122,8 +122,8 @@ check_fuzz()
 	seconds=${seconds:-30}
 	for target in tests/fuzz-*.c; do
 		target=$(basename "$target" .c)
-		run "fuzz/$target" timeout -k 5 $((seconds + 60)) \
-			"$work/asan/tests/$target" -seed=1 -timeout=20 \
+		run "fuzz/$target" timeout -k 5 $((seconds + 300)) \
+			"$work/asan/tests/$target" -seed=1 -timeout=100 \
 			-max_total_time="$seconds" -artifact_prefix="$logs/"
 	done
 }
@@ -161,7 +161,7 @@ run_installed() # EXAMPLE PKG-CONFIG-OPTION...
 	# shellcheck disable=SC2046,SC2086 # lists of arguments
 	gcc -Wall -Wextra -Werror ${1+-static} -o "$program" "$example" \
 		$(pkg-config "$@" --cflags --libs $modules) &&
-		timeout -k 5 60 "$program"
+		timeout -k 5 300 "$program"
 }
 
 # Open MPI finds the drop-in where the manual page says it is.

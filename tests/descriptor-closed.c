@@ -169,7 +169,7 @@ static void one_closed(void)
 	poller = (struct pollfd){ .fd = scene.event_fd, .events = POLLIN };
 	close(scene.uffd);
 	munmap(scene.memory, page);
-	CHILD_REQUIRE(poll(&poller, 1, 20000) == 1);
+	CHILD_REQUIRE(poll(&poller, 1, 60000) == 1);
 	expect_events(&scene);
 	CHILD_REQUIRE(poll(&poller, 1, 0) == 0);
 	expect_failed(&scene);
@@ -276,7 +276,7 @@ static void in_a_child(void (*scenario)(void))
 	pid_t child = fork();
 
 	if (!child) {
-		run_limit(20);
+		run_limit(100);
 		scenario();
 		_exit(0);
 	}
@@ -308,7 +308,7 @@ int main(void)
 		cmocka_unit_test(test_by_sockets),
 	};
 
-	run_limit(50);
+	run_limit(250);
 	witness_need_uffd();
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	return cmocka_run_group_tests(tests, NULL, NULL);

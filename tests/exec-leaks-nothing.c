@@ -96,7 +96,7 @@ static void exec_while_watching(void **state)
 
 	(void)state;
 	if (!child) {
-		run_limit(20);
+		run_limit(100);
 		if (witness_open(&witness))
 			_exit(1);
 		memory = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
@@ -118,7 +118,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(exec_while_watching),
 	};
 
-	run_limit(50);
+	run_limit(250);
 	if (argc == 2)
 		return compare(argv[1]);
 	witness_need_monitor();

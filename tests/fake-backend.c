@@ -133,6 +133,8 @@ static int fake_watch(struct ummu_monitor *monitor, uint64_t start,
 	fake->live++;
 	*watch_p = &watch->handle;
 	pthread_mutex_unlock(&fake->lock);
+	if (fake->on_watch)
+		fake->on_watch(fake->arg);
 	return 0;
 }
 

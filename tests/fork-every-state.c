@@ -181,7 +181,7 @@ static void a_child_frees_and_starts_anew(struct state *state,
 	pid_t child = make_child();
 
 	if (!child) {
-		run_limit(20);
+		run_limit(100);
 		everything_is_dead(state);
 		free_everything(state);
 		use_own();
@@ -210,12 +210,12 @@ static void grandchildren(void **state)
 	if (!child) {
 		pid_t grandchild;
 
-		run_limit(20);
+		run_limit(100);
 		use_own();
 		everything_is_dead(*state);
 		grandchild = fork();
 		if (!grandchild) {
-			run_limit(20);
+			run_limit(100);
 			everything_is_dead(*state);
 			use_own();
 			_exit(0);
@@ -331,7 +331,7 @@ static void fork_at_any_moment(void **state_p)
 		pid_t child = raw ? raw_clone() : fork();
 
 		if (!child) {
-			run_limit(20);
+			run_limit(100);
 			everything_is_dead(state);
 			/*
 			 * Threads held malloc's locks, and lists half made;
@@ -381,7 +381,7 @@ static void child_outlives_the_monitors(void **state)
 	assert_int_equal(witness_get(&witness, memory, 2 * page, &number), 0);
 	child = fork();
 	if (!child) {
-		run_limit(20);
+		run_limit(100);
 		close(hold[1]);
 		CHILD_REQUIRE(read(hold[0], &number, 1) == 0);
 		_exit(0);
@@ -410,7 +410,7 @@ int main(void)
 		cmocka_unit_test(child_outlives_the_monitors),
 	};
 
-	run_limit(100);
+	run_limit(250);
 	witness_need_monitor();
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	return cmocka_run_group_tests(tests, NULL, NULL);

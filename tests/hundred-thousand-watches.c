@@ -245,7 +245,7 @@ int main(void)
 		cmocka_unit_test(no_room_at_all),
 	};
 
-	run_limit(150);
+	run_limit(500);
 	witness_need_monitor();
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -253,7 +253,7 @@ int main(void)
 	struct tally tally = { 0 };
 	struct scene scene;
 
-	run_limit(60);
+	run_limit(250);
 	set_up(&scene);
 	for (int i = 0; i < REGISTRARS; i++)
 		if (pthread_create(&registrars[i], NULL, keep_registering,

@@ -210,7 +210,7 @@ static void in_a_child(void (*scenario)(void))
 	pid_t child = fork();
 
 	if (!child) {
-		run_limit(20);
+		run_limit(100);
 		scenario();
 		_exit(0);
 	}
@@ -240,7 +240,7 @@ int main(void)
 		cmocka_unit_test(test_number_of_another_monitor),
 	};
 
-	run_limit(50);
+	run_limit(250);
 	witness_need_kmod();
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	return cmocka_run_group_tests(tests, NULL, NULL);

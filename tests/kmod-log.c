@@ -187,6 +187,6 @@ int main(void)
 		cmocka_unit_test(of_zeros),
 	};
 
-	run_limit(60);
+	run_limit(250);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -147,6 +147,6 @@ int main(void)
 		cmocka_unit_test(the_larger_table_stays),
 	};
 
-	run_limit(60);
+	run_limit(250);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

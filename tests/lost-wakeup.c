@@ -20,10 +20,10 @@
 #include "run.h"
 #include "witness.h"
 
-#define SECONDS 3.0 /* for each way to wait */
-#define PATIENCE 10.0
-#define MOST 150 /* watches in one unmap */
-#define BATCH 7	 /* events in one read */
+#define SECONDS 3.0    /* for each way to wait */
+#define PATIENCE 100.0 /* seconds, for events that are on their way */
+#define MOST 150       /* watches in one unmap */
+#define BATCH 7	       /* events in one read */
 
 struct scene;
 
@@ -195,7 +195,7 @@ int main(void)
 {
 	uint64_t random;
 
-	run_limit(60);
+	run_limit(250);
 	witness_need_monitor();
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	random = run_seed();

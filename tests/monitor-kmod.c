@@ -373,7 +373,7 @@ int main(void)
 		ON_KMOD(generation_comes_after_the_events),
 	};
 
-	run_limit(100);
+	run_limit(250);
 	witness_need_kmod();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,7 +30,7 @@ static void calls_in_child(struct fixture *fixture, struct ummu_region *held)
 	unsigned int before = deregistered(fixture);
 	void *page = fixture_page(fixture, 0);
 
-	alarm(20); /* instead of waiting for ever for a lock */
+	alarm(100); /* instead of waiting for ever for a lock */
 	CHILD_REQUIRE(!held || !ummu_region_valid(held));
 	CHILD_REQUIRE(ummu_rcache_get(fixture->rcache, page, 1, 0, &region) ==
 		      -ECHILD);

@@ -223,6 +223,30 @@ static void moved_while_registering_is_retried(void **state)
 	}
 }
 
+static void meddle_once(void *arg)
+{
+	struct fixture *fixture = arg;
+
+	fixture->fake->on_watch = NULL;
+	unmap_all(fixture);
+}
+
+/* It is watched and not linked yet, so that no event finds it. */
+static void moved_before_it_is_linked_is_retried(void **state)
+{
+	struct fixture *fixture = *state;
+	struct ummu_region *region;
+
+	fixture->fake->arg = fixture;
+	fixture->fake->on_watch = meddle_once;
+	region = fixture_get(fixture, 0, 3, 0);
+	assert_true(ummu_region_valid(region));
+	fixture_put(fixture, region);
+	assert_int_equal(fixture_stats(fixture).registrations, 2);
+	assert_int_equal(fixture_stats(fixture).retries, 1);
+	assert_int_equal(ummu_rcache_flush(fixture->rcache, true), 1);
+}
+
 static void retries_are_bounded(void **state)
 {
 	struct fixture *fixture = *state;
@@ -386,6 +410,7 @@ int main(void)
 		WITH_FIXTURE(in_use_leaves_lookup_now_and_dereg_later),
 		WITH_FIXTURE(many_at_once),
 		WITH_FIXTURE(lookup_retires_what_no_event_named),
+		WITH_FIXTURE(moved_before_it_is_linked_is_retried),
 		WITH_FIXTURE(moved_while_registering_is_retried),
 		WITH_FIXTURE(retries_are_bounded),
 		WITH_FIXTURE(unsettled_lookup_goes_uncached),

@@ -172,7 +172,7 @@ int main(void)
 {
 	int failed = 0;
 
-	run_limit(100);
+	run_limit(250);
 	for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
 		unsigned int steps = variants[i].steps;
 		bool noticed = false;

@@ -184,7 +184,7 @@ static void storm_fork(struct crowd *crowd, struct ummu_region *held)
 	pid_t child = fork();
 
 	if (!child) {
-		alarm(20);
+		alarm(100);
 		before = __atomic_load_n(&fixture->pinner.deregistered,
 					 __ATOMIC_RELAXED);
 		CHILD_REQUIRE(fixture_try(fixture, 0, 1, &region) == -ECHILD);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #define THREADS 8
+#define UNDONE 5 /* registrations, of those who wait */
 
 static unsigned int scaled(unsigned int count)
 {
@@ -112,9 +113,10 @@ static void unmap_while_registering(void *arg, struct ummu_region *region)
 	struct crowd *crowd = arg;
 	uint64_t call = __atomic_add_fetch(&crowd->calls, 1, __ATOMIC_RELAXED);
 
-	if (call == 1)
-		usleep(5000); /* until all the others wait */
-	if (call <= 5)
+	/* Until all the others have come, to wait for this. */
+	while (call == 1 && fixture_stats(crowd->fixture).misses < THREADS)
+		usleep(1000);
+	if (call <= UNDONE)
 		fake_invalidate(crowd->fixture->fake, region->addr,
 				region->length, UMMU_REASON_UNMAP);
 }
@@ -128,19 +130,27 @@ static void *touch_together(void *arg)
 	return NULL;
 }
 
+/*
+ * Each of the others can add one: its watch may be older than the last unmap,
+ * and linked after that.  Then what it registers has moved as well.
+ */
 static void those_who_wait_take_no_room(void **state)
 {
 	struct fixture *fixture = *state;
 	struct crowd crowd = { .fixture = fixture };
+	struct ummu_rcache_stats stats;
 
 	fixture->pinner.max_bytes = fixture->page;
 	fixture->pinner.full_error = -ENOBUFS;
 	fixture->pinner.on_reg = unmap_while_registering;
 	fixture->pinner.arg = &crowd;
 	run_crowd(&crowd, touch_together, THREADS);
-	assert_int_equal(fixture_stats(fixture).registrations, 6);
-	assert_int_equal(fixture_stats(fixture).retries, 5);
-	assert_int_equal(fixture->pinner.calls, 6);
+	stats = fixture_stats(fixture);
+	print_message("%llu retries\n", (unsigned long long)stats.retries);
+	assert_in_range(stats.retries, UNDONE, UNDONE + THREADS - 1);
+	assert_int_equal(stats.registrations, stats.retries + 1);
+	/* None was refused for want of room. */
+	assert_int_equal(fixture->pinner.calls, stats.registrations);
 }
 
 /*

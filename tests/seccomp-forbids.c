@@ -128,7 +128,7 @@ static int in_child(unsigned int error)
 
 int main(void)
 {
-	alarm(60);
+	alarm(250);
 	unsetenv("UMMU_MONITOR");
 	expect(in_child(EPERM) == 0);
 	expect(in_child(ENOSYS) == 0);

@@ -23,7 +23,8 @@
 #include "witness.h"
 
 #define SECONDS 3.0
-#define MORE_SECONDS 20.0 /* for a broken library that was lucky */
+#define MORE_SECONDS 20.0  /* for a broken library that was lucky */
+#define MOST_SECONDS 100.0 /* for one that was not found out at all */
 #define MAX_THREADS 4
 #define SLOT_BYTES ((size_t)64 << 10)
 #define SLOT_STRIDE (2 * SLOT_BYTES) /* what adjoins may be one region */
@@ -179,21 +180,30 @@ static double scaled_seconds(void)
 	return SECONDS * (getenv("UMMU_LONG") ? 10 : 1);
 }
 
+/* On a busy machine it may take long until two threads meet. */
+static bool is_lucky(const struct variant *variant, const struct tally *sum,
+		     double spent)
+{
+	if (spent < MORE_SECONDS)
+		return sum->stale < variant->least_stale;
+	return variant->broken_steps && !sum->stale && spent < MOST_SECONDS;
+}
+
 /* In a process of its own: a library is broken before it is first used. */
 static void run_variant(const struct variant *variant, unsigned int threads,
 			struct tally *sum)
 {
 	struct ummu_monitor_stats stats = { .size = sizeof(stats) };
 	struct slots slots = { .count = threads / 2 };
-	double until;
+	double since;
 
 	ummu_broken_steps = variant->broken_steps;
 	slots.arena = unused_arena();
 	if (witness_open(&slots.witness))
 		exit(1);
 	run_users(&slots, threads, scaled_seconds(), sum);
-	until = run_seconds() + MORE_SECONDS;
-	while (sum->stale < variant->least_stale && run_seconds() < until)
+	since = run_seconds();
+	while (is_lucky(variant, sum, run_seconds() - since))
 		run_users(&slots, threads, SECONDS, sum);
 
 	sum->uffd = witness_on(slots.witness.monitor, "uffd");
@@ -256,7 +266,7 @@ static bool run(const struct variant *variant, unsigned int threads,
 	fflush(stdout);
 	child = fork();
 	if (!child) {
-		run_limit(60);
+		run_limit(250);
 		run_variant(variant, threads, tally);
 		exit(0);
 	}

@@ -488,7 +488,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	library = argv[1];
-	run_limit(60);
+	run_limit(250);
 	witness_need_monitor();
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	find_backend();

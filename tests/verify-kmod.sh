@@ -46,12 +46,12 @@ copy_for_everybody
 tool=$scratch/build/tools/ummunotify
 cd / || exit
 
-# Emulated machines are slow.
-"$tool" verify --backend kmod --timeout 60 --json >"$scratch/root.json"
+# Emulated machines are slow, and this one may be busy.
+"$tool" verify --backend kmod --timeout 300 --json >"$scratch/root.json"
 check "root: exit status" [ $? = 0 ]
 check "root: rows" python3 "$here/verify-rows.py" "$scratch/root.json" \
 	--backend kmod --rows 500 --caught 330 --root
-runuser -u nobody -- "$tool" verify --json --only munmap \
+runuser -u nobody -- "$tool" verify --timeout 300 --json --only munmap \
 	>"$scratch/nobody.json"
 check "nobody: exit status" [ $? = 0 ]
 check "nobody: gets the module" grep -q '"backend": *"kmod"' \

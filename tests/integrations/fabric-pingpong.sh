@@ -20,13 +20,13 @@ export FI_UNIVERSE_SIZE=2
 
 pingpong()
 {
-	timeout -k 5 100 fi_pingpong -p 'verbs;ofi_rxm' -e rdm -I 2 -S all \
+	timeout -k 5 400 fi_pingpong -p 'verbs;ofi_rxm' -e rdm -I 2 -S all \
 		-c "$@"
 }
 
 pingpong >"$scratch/server" 2>&1 &
 server=$!
-for ((i = 0; i < 30; i++)); do
+for ((i = 0; i < 100; i++)); do
 	sleep 1
 	pingpong 10.9.9.1 >"$scratch/client" 2>&1 && break
 	kill -0 $server 2>/dev/null || break

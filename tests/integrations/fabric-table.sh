@@ -62,7 +62,7 @@ measure() # MONITOR
 		return
 	fi
 	# shellcheck disable=SC2086 # a list
-	bytes "$1" 500 $changes
+	bytes "$1" 1000 $changes
 	status=$?
 	[ $status = 77 ] && exit 77
 	[ $status = 0 ] || fail "$1: fabric-bytes ended with $status"

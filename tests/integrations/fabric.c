@@ -17,7 +17,7 @@
 
 #define VERSION FI_VERSION(1, 13)
 #define DEPTH 16
-#define PATIENCE 60 /* seconds, for a message */
+#define PATIENCE 200 /* seconds, for a message */
 
 static int complain(const char *what, int error)
 {

@@ -207,7 +207,7 @@ static void swapped_out(void **state)
 	bool last;
 
 	hit_regions(fd, REGIONS);
-	for (int i = 0; swap >= 0 && resident & 1 && i < 100; i++) {
+	for (int i = 0; swap >= 0 && resident & 1 && i < 10000; i++) {
 		/* It goes when it is written. */
 		madvise(events, page, MADV_PAGEOUT);
 		mincore(events, page, &resident);

@@ -77,7 +77,7 @@ static bool make_group(void)
 
 static int remove_group(void)
 {
-	for (int i = 0; i < 100 && rmdir(group); i++)
+	for (int i = 0; i < 5000 && rmdir(group); i++)
 		usleep(20000);
 	return access(group, F_OK) ? 0 : -1;
 }
@@ -147,7 +147,7 @@ static long charged(void)
 /* What is freed late, and what is charged ahead for each CPU. */
 static bool is_back_to(long before)
 {
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 10000; i++) {
 		if (charged() - before < 1L << 20)
 			return true;
 		usleep(10000);

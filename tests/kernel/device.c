@@ -129,7 +129,7 @@ long device_statistic(const char *name)
 
 bool device_await_statistic(const char *name, long value)
 {
-	for (int i = 0; i < 2000; i++) {
+	for (int i = 0; i < 20000; i++) {
 		if (device_statistic(name) == value)
 			return true;
 		usleep(5000);

@@ -31,7 +31,7 @@
 #define GROUP GROUPS "ummunotify-reaper/"
 #define GROUP_LIMIT "12582912"
 #define TOO_MUCH ((size_t)64 << 20)
-#define PATIENCE 30 /* seconds */
+#define PATIENCE 100 /* seconds */
 
 /**
  * struct victim - a process that is to die

@@ -46,7 +46,7 @@ static int unload(void)
 {
 	int tries = 1, error;
 
-	while ((error = try_to_unload()) == EWOULDBLOCK && tries < 5000) {
+	while ((error = try_to_unload()) == EWOULDBLOCK && tries < 100000) {
 		tries++;
 		usleep(1000);
 	}

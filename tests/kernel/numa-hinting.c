@@ -54,7 +54,7 @@ static void numa_hinting(void **state)
 {
 	static const char *const debug = "/sys/kernel/debug/sched/"
 					 "numa_balancing/";
-	double limit = run_seconds() + 20;
+	double limit = run_seconds() + 250;
 	int fd = expect_fd(state);
 	const volatile uint64_t *counter = device_counter(fd);
 	char *memory = device_pages(PAGES);

@@ -27,7 +27,7 @@
 #define PAGES 1700 /* over more than three huge pages */
 #define NEW 50
 #define ROUNDS 6
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 100000
 #define EVENTS 64
 
 /**

@@ -30,7 +30,7 @@
 #define PAGES (WINDOWS + 2048)
 #define ROUNDS 5
 #define BUFFERS 64
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 100000
 
 static const struct race_arm *const arms[] = {
 	&race_arm_watch,

@@ -26,7 +26,7 @@
 #define ROUNDS 6
 #define PAGES 2048
 #define BUFFERS 64
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 100000
 
 static const struct race_arm *const arms[] = {
 	&race_arm_watch, &race_arm_rearm,   &race_arm_register,

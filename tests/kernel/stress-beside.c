@@ -22,6 +22,7 @@
 
 #define KEPT 256
 #define GOING 16
+#define LEAST 10 /* rounds */
 
 static unsigned int seconds;
 
@@ -136,14 +137,14 @@ static void sees_its_own_only(void **state)
 	scene.regions = expect_fd(state);
 	watch_kept(&scene);
 
-	while (run_seconds() < end) {
+	/* On a busy machine some rounds take longer than that. */
+	while (run_seconds() < end || scene.rounds <= LEAST) {
 		lose_some(&scene);
 		check_kept(&scene);
 	}
 	print_message("%lu times lost %d pages, %lu of them moved before; "
 		      "%d pages stayed\n",
 		      scene.rounds, GOING, scene.early, KEPT);
-	assert_true(scene.rounds > 10);
 	munmap(scene.kept, KEPT * page);
 	for (int i = 0; i < KEPT; i++)
 		assert_false(today_valid(&scene.today, &scene.watches[i]));

@@ -38,7 +38,7 @@ stress() # SECONDS
 # What is dead already may take a moment to go.
 expect_none() # NAME
 {
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
+	for _ in $(seq 100); do
 		[ "$(statistic "$1")" = 0 ] && return
 		sleep 1
 	done

@@ -301,7 +301,7 @@ static void a_child_does_not_look(void **state)
 	assert_true(child >= 0);
 	if (!child) {
 		before = made;
-		alarm(20);
+		alarm(100);
 		munmap(malloc(1), 0);
 		cache->rcache_register(cache, addr, LENGTH, 0,
 				       MCA_RCACHE_ACCESS_ANY, &registration);
@@ -448,7 +448,7 @@ int main(int argc, char **argv)
 	};
 
 	/* A lock that is never let go is a failure too. */
-	alarm(100);
+	alarm(250);
 	if (opal_init(&argc, &argv) != OPAL_SUCCESS)
 		return 1;
 	opal_set_using_threads(true);

@@ -40,7 +40,7 @@ run_job() # NAME ARGUMENT...
 {
 	local name=$1
 	shift
-	timeout -k 5 "${JOB_SECONDS:-200}" mpirun --allow-run-as-root -np 2 \
+	timeout -k 5 "${JOB_SECONDS:-600}" mpirun --allow-run-as-root -np 2 \
 		--oversubscribe "${where[@]}" \
 		--mca btl_base_warn_component_unused 0 \
 		--mca mpi_yield_when_idle 1 \

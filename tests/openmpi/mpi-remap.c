@@ -127,7 +127,7 @@ static bool child_unmaps(const struct buffer *buffer)
 		remaps_fail("fork");
 	if (!child) {
 		/* It is not to hang in something that a thread here had locked. */
-		alarm(20);
+		alarm(100);
 		munmap(buffer->addr, buffer->length);
 		free(malloc(LENGTH));
 		_exit(0);
