@@ -10,7 +10,7 @@
 #include "../base/wipe.h"
 #include "internal.h"
 
-/* Words of the first hash table: a page. */
+/* Words of the first hash table: 4 KiB. */
 #define LEAST_TABLE 512
 
 static int copy_ops(struct ummu_rcache_ops *known,
