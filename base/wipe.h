@@ -12,8 +12,13 @@
 
 #include <stddef.h>
 
-/** @bytes is a multiple of the page size; zeroed; NULL with errno set. */
+/**
+ * ummu_wipe_alloc - zeroed memory; NULL with errno set
+ * @bytes: the kernel rounds this up to whole pages, of whatever size they are
+ */
 void *ummu_wipe_alloc(size_t bytes);
+
+/** ummu_wipe_free - with the @bytes it was allocated with; NULL is allowed. */
 void ummu_wipe_free(void *memory, size_t bytes);
 
 #endif

@@ -9,7 +9,8 @@
 #include "internal.h"
 
 #define LEAST_CHUNK ((size_t)16 << 10)
-#define LARGE_CHUNK ((size_t)2 << 20) /* a huge page */
+/* A huge page.  No kernel has base pages that are as large. */
+#define LARGE_CHUNK ((size_t)2 << 20)
 
 /**
  * struct chunk - memory for some regions

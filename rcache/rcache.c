@@ -11,7 +11,7 @@
 #include "../lib/explain.h"
 #include "internal.h"
 
-/* Words of the first hash table: a page. */
+/* Words of the first hash table: 4 KiB. */
 #define LEAST_TABLE 512
 
 static int copy_ops(struct ummu_rcache_ops *known,

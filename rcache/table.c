@@ -4,12 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "internal.h"
 #include "table.h"
 
-#define LARGE ((size_t)2 << 20) /* worth a huge page */
-#define PAGE ((size_t)4096)
+/* Worth a huge page.  No kernel has base pages that are as large. */
+#define LARGE ((size_t)2 << 20)
 
 /* Words ahead of the one that is moved, whose region is fetched meanwhile. */
 #define FETCH_AHEAD 8
@@ -17,6 +18,24 @@
 static uint64_t *writable(const struct table *table)
 {
 	return (uint64_t *)(uintptr_t)ummu_table_words(table->view);
+}
+
+/*
+ * Memory below the size of a page (4 to 64 KiB and more) shares its page with
+ * what the program has on the heap, so the kernel is never told of it.
+ */
+static bool has_whole_pages(size_t bytes)
+{
+	return bytes >= (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static size_t alignment_of(size_t bytes)
+{
+	if (bytes >= LARGE)
+		return LARGE;
+	if (has_whole_pages(bytes))
+		return (size_t)sysconf(_SC_PAGESIZE);
+	return TABLE_LINE * sizeof(uint64_t);
 }
 
 struct table *ummu_table_new(size_t size)
@@ -27,7 +46,8 @@ struct table *ummu_table_new(size_t size)
 
 	if (!table)
 		return NULL;
-	words = aligned_alloc(bytes < LARGE ? PAGE : LARGE, bytes);
+	/* All these are powers of two, so its size is a multiple. */
+	words = aligned_alloc(alignment_of(bytes), bytes);
 	if (!words) {
 		free(table);
 		return NULL;
@@ -56,8 +76,14 @@ void ummu_table_free(struct table *table)
 
 void ummu_table_forsake(struct table *table)
 {
-	/* A reader that is late sees zeros, and so nothing. */
-	madvise(writable(table), table->size * sizeof(uint64_t), MADV_DONTNEED);
+	size_t bytes = table->size * sizeof(uint64_t);
+
+	/*
+	 * A reader that is late sees zeros, and so nothing; or what was there,
+	 * which it checks as it checks what is in the new table.
+	 */
+	if (has_whole_pages(bytes))
+		madvise(writable(table), bytes, MADV_DONTNEED);
 }
 
 void ummu_table_insert(struct table *table, struct region *region)

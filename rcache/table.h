@@ -43,7 +43,7 @@ struct region;
 /**
  * struct table - one size of it
  * @older:  tables replaced by this one.  Readers may still be looking at them,
- *          so they stay until the cache is destroyed; their pages do not
+ *          so they stay until the cache is destroyed; whole pages do not
  * @count:  words in use
  * @size:   words there are, a power of two
  * @view:   what readers need: the words' address, and in its low bits by how
@@ -62,7 +62,11 @@ struct table *ummu_table_new(size_t size);
 /** ummu_table_free - this one and the older ones. */
 void ummu_table_free(struct table *table);
 
-/** ummu_table_forsake - give back the memory of a table that was replaced. */
+/**
+ * ummu_table_forsake - give back the memory of a table that was replaced
+ *
+ * A table that is smaller than a page keeps its memory.
+ */
 void ummu_table_forsake(struct table *table);
 
 /** ummu_table_move - fill a new, larger table with what is in an old one. */

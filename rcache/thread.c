@@ -40,13 +40,6 @@ static struct pool *pool;
 static int pool_error;
 static pthread_key_t key;
 
-static size_t pool_bytes(void)
-{
-	size_t mask = (size_t)sysconf(_SC_PAGESIZE) - 1;
-
-	return (sizeof(struct pool) + mask) & ~mask;
-}
-
 static uint64_t *word_of(uintptr_t thread, unsigned int probe)
 {
 	return &pool->word[ummu_thread_index(thread) ^ probe];
@@ -75,14 +68,14 @@ static void give_back(void *unused)
 
 static void make_pool(void)
 {
-	pool = ummu_wipe_alloc(pool_bytes());
+	pool = ummu_wipe_alloc(sizeof(*pool));
 	if (!pool) {
 		pool_error = -errno;
 		return;
 	}
 	pool_error = -pthread_key_create(&key, give_back);
 	if (pool_error)
-		ummu_wipe_free(pool, pool_bytes());
+		ummu_wipe_free(pool, sizeof(*pool));
 }
 
 int ummu_threads_prepare(const uint64_t **words_p)

@@ -319,7 +319,7 @@ fi
 
 stage 'tree: licences named, code formatted'
 check_tree
-stage 'gcc: all tests'
+stage 'gcc: all tests, some also with pages of 64 KiB'
 check_gcc
 stage 'clang: unit tests, headers'
 check_clang

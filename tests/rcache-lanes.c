@@ -321,8 +321,8 @@ static void hits_share_what_there_is(void **state)
 		fixture_touch(fixture, 2 * i, 1);
 	fixture_touch(fixture, 0, 1); /* USED by now */
 	usleep(10000);
-	fake_invalidate(fixture->fake, fixture_page(fixture, 100), 200 * 4096,
-			UMMU_REASON_UNMAP);
+	fake_invalidate(fixture->fake, fixture_page(fixture, 100),
+			200 * fixture->page, UMMU_REASON_UNMAP);
 	fixture_put(fixture, fixture_get(fixture, 0, 1, 0));
 	assert_in_range(fixture->pinner.deregistered, 32, 64);
 	fixture_touch(fixture, 801, 1);
