@@ -49,6 +49,9 @@ void ummu_bell_silence(const struct ummu_bell *bell)
 {
 	char bytes[16];
 
-	if (ummu_descriptor_is_ours(&bell->poll))
-		syscall(SYS_read, bell->poll.fd, bytes, sizeof(bytes));
+	if (!ummu_descriptor_is_ours(&bell->poll))
+		return;
+	while (syscall(SYS_read, bell->poll.fd, bytes, sizeof(bytes)) ==
+	       sizeof(bytes))
+		;
 }

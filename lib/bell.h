@@ -39,8 +39,8 @@ static inline bool ummu_bell_is_made(const struct ummu_bell *bell)
 /**
  * ummu_bell_ring, ummu_bell_silence - make it readable, or not
  *
- * Neither blocks, allocates or is a cancellation point.  Rung once between two
- * silences.  errno changes.
+ * Neither blocks, allocates or is a cancellation point.  To ring twice does no
+ * harm.  errno changes.
  */
 void ummu_bell_ring(const struct ummu_bell *bell);
 void ummu_bell_silence(const struct ummu_bell *bell);

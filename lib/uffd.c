@@ -194,7 +194,7 @@ static int uffd_release(struct ummu_monitor *base, uint64_t start, uint64_t last
 	return 0;
 }
 
-/* An event must be able to ring it, in the reader's table of descriptors too. */
+/* Installed unless another thread was faster. */
 static int make_bell(struct uffd_monitor *monitor)
 {
 	struct uffd_process *process = monitor->process;
@@ -207,40 +207,64 @@ static int make_bell(struct uffd_monitor *monitor)
 	ummu_uffd_lock(process, &guard);
 	if (!ummu_bell_is_made(&monitor->queue.bell)) {
 		monitor->queue.bell = bell;
+		monitor->queue.bell_serial = ++process->bells;
 		bell = UMMU_NO_BELL;
-		process->bells++;
-		if (!TAILQ_EMPTY(&monitor->queue.pending))
-			ummu_bell_ring(&monitor->queue.bell);
 	}
 	ummu_uffd_unlock(process, &guard);
-	ummu_bell_destroy(&bell); /* another thread was faster */
+	ummu_bell_destroy(&bell);
 	return 0;
+}
+
+/* Can every thread that stores an event ring it, the reader too?  Under the lock. */
+static bool is_heard(const struct uffd_monitor *monitor)
+{
+	const struct uffd_process *process = monitor->process;
+
+	return process->state == UFFD_IDLE || process->table_shared ||
+	       monitor->queue.bell_serial <= process->reader_bells;
+}
+
+enum bell_state { BELL_MISSING, BELL_UNHEARD, BELL_READY };
+
+static enum bell_state look_at_bell(struct uffd_monitor *monitor, bool fresh,
+				    int *fd)
+{
+	struct watch_queue *queue = &monitor->queue;
+	enum bell_state state = BELL_MISSING;
+	struct uffd_guard guard;
+
+	ummu_uffd_lock(monitor->process, &guard);
+	*fd = queue->bell.poll.fd;
+	if (ummu_bell_is_made(&queue->bell))
+		state = is_heard(monitor) ? BELL_READY : BELL_UNHEARD;
+	/* What came before it was heard by all has rung no bell. */
+	if (fresh && state == BELL_READY && !TAILQ_EMPTY(&queue->pending))
+		ummu_bell_ring(&queue->bell);
+	ummu_uffd_unlock(monitor->process, &guard);
+	return state;
 }
 
 static int uffd_event_fd(struct ummu_monitor *base)
 {
 	struct uffd_monitor *monitor = of(base);
-	struct uffd_process *process = monitor->process;
-	struct uffd_guard guard;
-	int fd, error;
+	int error = 0;
+	int fd;
 
 	if (in_child(monitor))
 		return ummu_explain(-ECHILD, UMMU_EXPLAIN_CHILD);
-	ummu_uffd_lock(process, &guard);
-	fd = monitor->queue.bell.poll.fd;
-	ummu_uffd_unlock(process, &guard);
-	if (fd < 0) {
-		error = make_bell(monitor);
-		if (error)
-			return error;
+	for (bool fresh = false; !error; fresh = true) {
+		switch (look_at_bell(monitor, fresh, &fd)) {
+		case BELL_READY:
+			return fd;
+		case BELL_MISSING:
+			error = make_bell(monitor);
+			break;
+		case BELL_UNHEARD:
+			error = ummu_uffd_reader_start(monitor->process, true);
+			break;
+		}
 	}
-	error = ummu_uffd_reader_start(process, true);
-	if (error)
-		return error;
-	ummu_uffd_lock(process, &guard);
-	fd = monitor->queue.bell.poll.fd;
-	ummu_uffd_unlock(process, &guard);
-	return fd;
+	return error;
 }
 
 static bool uffd_settle(const struct ummu_monitor *base)

@@ -50,7 +50,8 @@ struct watch {
 /**
  * struct watch_queue - what a monitor owns of a set
  * @generation: the monitor's generation word, in the first chunk
- * @bell:       once made, readable while @pending is not empty
+ * @bell:       once made, readable while @pending is not empty; @bell_serial is
+ *              the backend's number for it
  * @of_process: of the backend's list of queues
  * @chunks:     memory for state words; zeros in a forked child
  * @free_word:  a list of words to use again, linked through the words
@@ -63,6 +64,7 @@ struct watch {
 struct watch_queue {
 	uint64_t *generation;
 	struct ummu_bell bell;
+	uint64_t bell_serial;
 	LIST_ENTRY(watch_queue) of_process;
 	struct watch_chunk *chunks;
 	uint64_t *free_word;

@@ -23,13 +23,26 @@ struct ummu_ompi_range {
 	uint64_t end;
 };
 
-/** ummu_ompi_announce - note a range.  Any thread, not in a child of fork. */
+/**
+ * ummu_ompi_announce - note a range
+ *
+ * From any thread and any signal handler.  It takes no lock, waits for nobody,
+ * makes no system call and keeps errno.
+ */
 void ummu_ompi_announce(uint64_t start, uint64_t end);
 
 /** ummu_ompi_announced - is there any?  One load. */
 bool ummu_ompi_announced(void);
 
-/** ummu_ompi_take_announced - take them all; how many there were. */
+/**
+ * ummu_ompi_take_announced - take them all
+ *
+ * The caller is the only taker (it holds the lock of truth.h alone).  It waits
+ * for no announcer: a range whose announcement has not returned yet may be left
+ * for the next taker.
+ *
+ * Returns how many ranges there were.
+ */
 size_t
 ummu_ompi_take_announced(struct ummu_ompi_range ranges[UMMU_OMPI_ANNOUNCED]);
 

@@ -28,7 +28,7 @@
  * Deadlocks: the lock is the first that a thread takes.  With it held shared
  * the BTL pins and unpins, alone the callbacks of Open MPI's hooks run
  * (libfabric's, UCX's); neither comes back to a lookup, and the hooks in libc,
- * which run anywhere, take no lock of this file (announced.h).  Those that
+ * which run anywhere, take no lock at all (announced.h).  Those that
  * wait for the lock alone are not starved: whoever comes after the
  * generation has moved wants it alone too.
  */
