@@ -74,7 +74,7 @@ static inline void ummu_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
 	UMMU_LOCKS_HELD_ADD(1u);
 }
 
-/** ummu_cond_wait_until - the same until CLOCK_MONOTONIC says @until: ETIMEDOUT. */
+/** ummu_cond_wait_until - the same until CLOCK_REALTIME says @until: ETIMEDOUT. */
 static inline int ummu_cond_wait_until(pthread_cond_t *cond,
 				       pthread_mutex_t *mutex,
 				       const struct timespec *until)
@@ -82,7 +82,7 @@ static inline int ummu_cond_wait_until(pthread_cond_t *cond,
 	int error;
 
 	UMMU_LOCKS_HELD_ADD(-1u);
-	error = pthread_cond_clockwait(cond, mutex, CLOCK_MONOTONIC, until);
+	error = pthread_cond_timedwait(cond, mutex, until);
 	UMMU_LOCKS_HELD_ADD(1u);
 	return error;
 }

@@ -27,7 +27,7 @@
  * How long to wait for the reader of a descriptor that was lost to unregister
  * what it had; it looks once a second.
  */
-#define PATIENCE_NS 5000000000ULL
+#define PATIENCE_S 5
 
 /* In ordinary memory, so that a child's first incarnation is a new number. */
 static uint64_t last_incarnation;
@@ -227,14 +227,12 @@ static bool begin_opening(struct uffd_process *process)
 {
 	/* Half of all mappings are the program's; each extent may cost two. */
 	unsigned long limit = (unsigned long)ummu_mappings_limit() / 4;
-	uint64_t end = ummu_uffd_now() + PATIENCE_NS;
-	struct timespec until = {
-		.tv_sec = (time_t)(end / 1000000000ULL),
-		.tv_nsec = (long)(end % 1000000000ULL),
-	};
+	struct timespec until;
 	struct uffd_guard guard;
 	bool begun = true;
 
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PATIENCE_S;
 	ummu_uffd_lock(process, &guard);
 	if (!process->incarnation)
 		set_up(process, limit);
