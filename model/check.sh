@@ -6,7 +6,7 @@
 #   check.sh               every case below; exit status 1 if one fails
 #   check.sh quick         all but the long ones
 #   check.sh trace NAME    the shortest counterexample of one case, step by step;
-#                          MODEL/NAME where both models have such a case
+#                          MODEL/NAME where two models have such a case
 #
 # SPIN, CC and JOBS may be set in the environment.  Nothing is written outside
 # a temporary directory.
@@ -24,6 +24,7 @@ JOBS=${JOBS:-2}
 #   reaches  the search finds that the event happens
 cases() {
 	cases_rcache_uffd | sed 's/^/rcache-uffd|/'
+	cases_uffd_reader | sed 's/^/uffd-reader|/'
 	cases_kmod | sed 's/^/kmod|/'
 }
 
@@ -51,6 +52,29 @@ cases_rcache_uffd() {
 	END
 	events rcache-uffd | while IFS='|' read -r event says; do
 		echo "quick|reaches|$event|$rude -DREACH=$event|$says"
+	done
+}
+
+cases_uffd_reader() {
+	local one="-DRELEASERS=0"
+
+	# Without sizes: 1 watcher, 1 app.
+	cat <<-END
+	quick|holds|READER|$one|one watches and gives up, another moves memory
+	all|holds|READER_RELEASE|-DRELEASERS=1|a third gives up ranges
+	all|holds|READER_APPS|$one -DAPPS=2|two unmap and move memory
+	quick|refutes G1|NO_LEAVING|$one -DNO_LEAVING|unregister without L, and without a word
+	quick|refutes G1|NO_WAIT|$one -DNO_WAIT|WATCH does not wait for what is leaving
+	quick|refutes HANG|NO_SWEEP|$one -DNO_SWEEP|an empty ledger is enough to end
+	quick|refutes HANG|END_UNCHECKED|$one -DEND_UNCHECKED|a watch that was armed meanwhile does not matter
+	quick|refutes HANG|END_LIVE_ONLY|$one -DEND_LIVE_ONLY|... does if it still is
+	quick|refutes HANG|END_NO_PROBE|$one -DEND_NO_PROBE|a sweep without a probe
+	quick|refutes HANG|END_NO_EVENTS|$one -DEND_NO_EVENTS|... in which events may be read
+	quick|refutes HANG|END_WHILE_LEAVING|$one -DEND_WHILE_LEAVING|end while another thread unregisters
+	quick|refutes HANG|END_NO_LEDGER|$one -DEND_NO_LEDGER|... or after that has failed
+	END
+	events uffd-reader | while IFS='|' read -r event says; do
+		echo "quick|reaches|$event|$one -DREACH=$event|$says"
 	done
 }
 
@@ -219,7 +243,7 @@ trace() {
 	found=$(cases | awk -F'|' -v name="$1" \
 		'$4 == name || $1 "/" $4 == name')
 	if [ "$(echo "$found" | wc -l)" -gt 1 ]; then
-		echo "both models have a case '$1': say kmod/$1 or rcache-uffd/$1" >&2
+		echo "more than one model has a case '$1': say MODEL/$1" >&2
 		exit 2
 	fi
 	IFS='|' read -r model _ expect name defines says <<<"$found"
