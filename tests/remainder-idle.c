@@ -229,12 +229,13 @@ static char *move(char *from, size_t length, size_t new_length, int flags,
 	return move.to;
 }
 
-/* Addresses at which nothing is. */
-static char *free_place(size_t length)
+/* Addresses that nothing else gets, such as the stack of a thread. */
+static char *reserve(size_t length)
 {
-	char *addr = scene_map(length);
+	char *addr = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+			  -1, 0);
 
-	REQUIRE(!munmap(addr, length));
+	REQUIRE(addr != MAP_FAILED);
 	return addr;
 }
 
@@ -245,7 +246,7 @@ static void grown_and_moved(void)
 	begin();
 	addr = watched(0, COUNT, COUNT);
 	to = move(addr, COUNT * page, 2 * COUNT * page,
-		  MREMAP_MAYMOVE | MREMAP_FIXED, free_place(4 * COUNT * page));
+		  MREMAP_MAYMOVE | MREMAP_FIXED, reserve(4 * COUNT * page));
 	piece(to, 2 * COUNT * page);
 	idle_and_unmap();
 }
@@ -281,7 +282,7 @@ static void half_moved(void)
 	begin();
 	addr = watched(0, COUNT, COUNT);
 	to = move(addr + COUNT / 2 * page, COUNT / 2 * page, COUNT / 2 * page,
-		  MREMAP_MAYMOVE | MREMAP_FIXED, free_place(COUNT * page));
+		  MREMAP_MAYMOVE | MREMAP_FIXED, reserve(COUNT * page));
 	piece(addr, COUNT / 2 * page);
 	piece(to, COUNT / 2 * page);
 	idle_and_unmap();
@@ -295,7 +296,7 @@ static void unwatched_part_moved(void)
 	begin();
 	addr = watched(0, 1, COUNT);
 	to = move(addr + COUNT / 2 * page, COUNT / 2 * page, COUNT / 2 * page,
-		  MREMAP_MAYMOVE | MREMAP_FIXED, free_place(COUNT * page));
+		  MREMAP_MAYMOVE | MREMAP_FIXED, reserve(COUNT * page));
 	REQUIRE(ummu_watch_valid(watch));
 	scene_unmap(addr, page);
 	piece(addr + page, (COUNT / 2 - 1) * page);
@@ -310,9 +311,9 @@ static void moved_twice(void)
 	begin();
 	addr = watched(0, COUNT, COUNT);
 	to = move(addr, COUNT * page, COUNT * page,
-		  MREMAP_MAYMOVE | MREMAP_FIXED, free_place(COUNT * page));
+		  MREMAP_MAYMOVE | MREMAP_FIXED, reserve(COUNT * page));
 	to = move(to, COUNT * page, COUNT * page, MREMAP_MAYMOVE | MREMAP_FIXED,
-		  free_place(3 * COUNT * page));
+		  reserve(3 * COUNT * page));
 	piece(to, COUNT * page);
 	idle_and_unmap();
 }
@@ -323,12 +324,13 @@ static void grown_in_place(void)
 	char *addr, *room;
 
 	begin();
-	room = free_place(4 * COUNT * page);
+	room = reserve(4 * COUNT * page);
 	addr = mmap(room, COUNT * page, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	REQUIRE(addr == room);
 	memset(addr, 1, COUNT * page);
 	watch = scene_watch(monitor, addr, COUNT * page);
+	REQUIRE(!munmap(addr + COUNT * page, 3 * COUNT * page));
 	if (mremap(addr, COUNT * page, 2 * COUNT * page, 0) != addr)
 		scene_skip("there is no room to grow");
 	scene_unmap(addr, COUNT * page);
@@ -419,7 +421,7 @@ static void *watch_own_stack(void *unused)
 /* A stack of the program's own, half of which goes when the thread is gone. */
 static void stack(void)
 {
-	const size_t length = 64 * page;
+	const size_t length = 64 * scene_page();
 	pthread_attr_t attributes;
 	pthread_t thread;
 	char *addr;
