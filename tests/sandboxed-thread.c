@@ -222,6 +222,8 @@ static void all_without_userfaultfd(void)
 static void idle(void)
 {
 	ummu_monitor_unwatch(monitor, watch);
+	watch = NULL;
+	REQUIRE(ummu_rcache_flush(rcache, true) >= 0);
 	REQUIRE(proc_reader_ends());
 }
 
