@@ -232,7 +232,7 @@ void ummu_uffd_unlock_members(struct uffd_process *process,
 /** ummu_uffd_wait - until ->changed is told; the caller holds the lock. */
 void ummu_uffd_wait(struct uffd_process *process);
 
-/** ummu_uffd_wait_until - the same; an error of pthread_cond_timedwait(). */
+/** ummu_uffd_wait_until - the same until CLOCK_REALTIME says @until: ETIMEDOUT. */
 int ummu_uffd_wait_until(struct uffd_process *process,
 			 const struct timespec *until);
 
