@@ -39,6 +39,7 @@ struct fake_range {
  * @refuse_error: what the next @refuse watch calls answer (-1: all of them)
  * @unsettled:    how many settle calls will answer "do not know" (-1: all)
  * @on_settle:    called by settle, with no lock held
+ * @on_reading:   called by read before it looks for events, with no lock held
  * @on_read:      called by read when it has taken events, with no lock held
  * @on_release:   called by release; the range it was given last is @released
  * @fd_error:     what ->event_fd() answers
@@ -57,6 +58,7 @@ struct fake_monitor {
 	bool mute;
 	bool exact;
 	void (*on_settle)(void *arg);
+	void (*on_reading)(void *arg);
 	void (*on_read)(void *arg);
 	void (*on_release)(void *arg);
 	struct fake_range released;

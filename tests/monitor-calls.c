@@ -184,6 +184,26 @@ static void claimed_is_refused_to_others(void **state)
 	ummu_reader_drop(reader);
 }
 
+static void try_to_claim(void *arg)
+{
+	claim_refused(arg, -EBUSY, "is reading it");
+}
+
+/* A read that began before the claim could take its first event away. */
+static void reads_of_others_refuse_a_claim(void **state)
+{
+	struct fake_monitor *fake = *state;
+	struct ummu_reader *reader;
+	struct ummu_event event;
+
+	fake->arg = fake;
+	fake->on_reading = try_to_claim;
+	assert_int_equal(ummu_monitor_read(&fake->base, &event, 1), 0);
+	fake->on_reading = NULL;
+	assert_int_equal(ummu_monitor_claim(&fake->base, &reader), 0);
+	ummu_reader_drop(reader);
+}
+
 static void nobody_claims_what_failed(void **state)
 {
 	struct fake_monitor *fake = *state;
@@ -323,6 +343,7 @@ int main(void)
 		ON_ONE_LOAD(descriptor_made_at_open),
 		ON_FAKE(watches_of_others_refuse_a_claim),
 		ON_FAKE(claimed_is_refused_to_others),
+		ON_FAKE(reads_of_others_refuse_a_claim),
 		ON_FAKE(nobody_claims_what_failed),
 		ON_FAKE(cache_has_its_monitor_alone),
 		ON_FAKE(events_reach_their_own),
