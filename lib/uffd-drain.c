@@ -300,6 +300,24 @@ static enum uffd_settled refused(struct uffd_process *process, int probed)
 	return settled;
 }
 
+/*
+ * Another userfaultfd at our number answers PROBE, too.  G1 holds all the same,
+ * for a call that has returned had its event read, and SETTLE sees that; but who
+ * has won an address that another thread still unmaps would not be told.  To ask
+ * each time costs as much as PROBE, so it is asked once a second.
+ */
+static __attribute__((noinline)) void recheck(struct uffd_process *process)
+{
+	struct uffd_guard guard;
+
+	ummu_uffd_lock(process, &guard);
+	__atomic_store_n(&process->recheck, false, __ATOMIC_RELAXED);
+	if (process->state != UFFD_IDLE && process->uffd.fd >= 0 &&
+	    ummu_descriptor_identity(&process->uffd) == UMMU_NOT_OURS)
+		ummu_uffd_lose(process);
+	ummu_uffd_unlock(process, &guard);
+}
+
 /* model: SETTLE */
 enum uffd_settled ummu_uffd_settle(struct uffd_process *process)
 {
@@ -318,6 +336,10 @@ enum uffd_settled ummu_uffd_settle(struct uffd_process *process)
 			wait_for_store(process);
 			continue;
 		}
+		if (__builtin_expect(__atomic_load_n(&process->recheck,
+						     __ATOMIC_RELAXED),
+				     0))
+			recheck(process);
 		fd = __atomic_load_n(&process->fd, __ATOMIC_RELAXED);
 		switch (probe(fd)) {
 		case UFFD_QUIET:

@@ -314,6 +314,8 @@ static bool look_around(struct reader *self)
 	if (now - self->looked < TICK_MS * 1000000ULL && !self->lost)
 		return false;
 	self->looked = now;
+	/* Relaxed: it is no matter which lookup does it. */
+	__atomic_store_n(&self->process->recheck, true, __ATOMIC_RELAXED);
 	if (!self->lost)
 		ummu_uffd_leave_idle(self->process, &self->tools, &everything,
 				     now - UFFD_LINGER_NS, false);

@@ -128,6 +128,8 @@ enum uffd_state {
  * @sequence:    odd while a drain is under way; written under @lock
  * @fd:          number of @uffd, for PROBE without the lock; atomic, written
  *               under @lock.  -1 while there is none
+ * @recheck:     set once a second by the reader: the next lookup asks whether
+ *               @fd still stands for our file.  Atomic; orders nothing
  * @losses:      how often the descriptor was found closed; atomic, written
  *               under @lock.  A monitor of an earlier count has failed
  * @members:     the lists of watches and chunks that a forked child frees.  A
@@ -160,6 +162,7 @@ struct uffd_process {
 	uint64_t incarnation;
 	uint64_t sequence;
 	int fd;
+	bool recheck;
 	uint64_t losses;
 	pthread_mutex_t members;
 

@@ -98,8 +98,8 @@ enum region_state {
  *              while live
  * @state:      enum region_state, atomic; written under the lock, or by the
  *              owner before the region is linked, except COLD to USED
- * @stale:      its memory changed; written under the lock, relaxed atomic for
- *              ummu_region_valid()
+ * @stale:      its memory changed; written under the lock, atomic for
+ *              ummu_region_valid() and ummu_region_unmapped()
  * @registered: reg() succeeded and dereg() has not run; owner, then whoever
  *              makes it DEAD
  * @laned:      some lane may hold it, or have held it; lock
@@ -110,6 +110,8 @@ enum region_state {
  * @refs:       holds that are in no lane, less puts of those that are: atomic,
  *              see above; kept when the memory is used again
  * @seen:       slots that named it in count @pass; lock
+ * @unmapped_start, @unmapped_end: the part that was unmapped first; written before
+ *              @stale; relaxed atomics.  Empty: none is known
  * @private:    the pinner's
  */
 struct region {
@@ -129,6 +131,7 @@ struct region {
 	int32_t refs;
 	uint32_t seen;
 	uint64_t pass;
+	uint64_t unmapped_start, unmapped_end;
 	_Alignas(max_align_t) unsigned char private[];
 };
 

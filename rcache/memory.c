@@ -122,6 +122,8 @@ static void fill_in(const struct ummu_rcache *rcache, struct region *region,
 	region->proof = NULL;
 	region->expected = 0;
 	__atomic_store_n(&region->stale, false, __ATOMIC_RELAXED);
+	__atomic_store_n(&region->unmapped_start, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&region->unmapped_end, 0, __ATOMIC_RELAXED);
 	region->registered = false;
 	region->watch = NULL;
 	/* Atomic for those who search the tree without the lock. */

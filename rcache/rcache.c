@@ -200,3 +200,21 @@ bool ummu_region_valid(const struct ummu_region *pub)
 	       !__atomic_load_n(&region->stale, __ATOMIC_RELAXED) &&
 	       ummu_watch_valid(region->watch);
 }
+
+bool ummu_region_unmapped(const struct ummu_region *pub, void **addr_p,
+			  size_t *length_p)
+{
+	const struct region *region = container_of(pub, struct region, pub);
+	uint64_t start, end;
+
+	/* Acquire: pairs with spoil() in retire.c. */
+	if (!__atomic_load_n(&region->stale, __ATOMIC_ACQUIRE))
+		return false;
+	start = __atomic_load_n(&region->unmapped_start, __ATOMIC_RELAXED);
+	end = __atomic_load_n(&region->unmapped_end, __ATOMIC_RELAXED);
+	if (start == end)
+		return false;
+	*addr_p = (void *)(uintptr_t)start;
+	*length_p = end - start;
+	return true;
+}

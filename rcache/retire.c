@@ -143,16 +143,35 @@ static enum leave_reason leave_reason_of(uint32_t reason)
 	}
 }
 
-/* The memory of a region changed.  Lock.  True if it left by that. */
-static bool spoil(struct ummu_rcache *rcache, struct region *region,
-		  enum leave_reason reason, struct region_list *retired)
+/* For ummu_region_unmapped().  Under the lock. */
+static void note_unmapped(struct region *region, const struct ummu_event *event)
 {
+	if (event->reason != UMMU_REASON_UNMAP &&
+	    event->reason != UMMU_REASON_MOVE)
+		return;
+	__atomic_store_n(&region->unmapped_start, event->hint_start,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&region->unmapped_end, event->hint_end,
+			 __ATOMIC_RELAXED);
+}
+
+/*
+ * The memory of a region changed; NULL for @event: somebody said so.  Lock.  True
+ * if it left by that.
+ */
+static bool spoil(struct ummu_rcache *rcache, struct region *region,
+		  const struct ummu_event *event, struct region_list *retired)
+{
+	enum leave_reason reason = event ? leave_reason_of(event->reason) :
+					   LEAVE_OTHER;
 	bool pending = ummu_state(region) == REGION_PENDING;
 
 	if (!pending && !ummu_is_live(region))
 		return false;
-	/* Relaxed: its owner reads it under the lock. */
-	__atomic_store_n(&region->stale, true, __ATOMIC_RELAXED);
+	if (event)
+		note_unmapped(region, event);
+	/* Release: which part is known with it. */
+	__atomic_store_n(&region->stale, true, __ATOMIC_RELEASE);
 	if (pending)
 		return false; /* the owner will not publish it */
 	ummu_retire_live(rcache, region, reason, retired);
@@ -188,7 +207,7 @@ static bool reap_up_to(struct ummu_rcache *rcache, int most,
 		for (int i = 0; i < count; i++)
 			spoil(rcache,
 			      (struct region *)(uintptr_t)events[i].cookie,
-			      leave_reason_of(events[i].reason), &retired);
+			      &events[i], &retired);
 		if (count < EVENT_BATCH) {
 			/* Relaxed: a stale value costs one more reap. */
 			__atomic_store_n(&rcache->seen, generation,
@@ -262,7 +281,7 @@ static int spoil_range(struct ummu_rcache *rcache,
 	     node; node = next) {
 		next = ummu_interval_next(node, request->start, request->last);
 		left += spoil(rcache, container_of(node, struct region, node),
-			      LEAVE_OTHER, retired);
+			      NULL, retired);
 	}
 	return left;
 }

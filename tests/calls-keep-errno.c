@@ -228,6 +228,7 @@ static void get_and_put(struct ummu_rcache *rcache, char *memory, size_t length,
 		     0);
 	KEEPS(ummu_region_valid(region));
 	KEEPS(ummu_region_private(region));
+	KEEPS(ummu_region_unmapped(region, &(void *){ NULL }, &(size_t){ 0 }));
 	KEEPS(ummu_rcache_put(rcache, region));
 }
 

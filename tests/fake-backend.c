@@ -212,6 +212,8 @@ static int fake_read(struct ummu_monitor *monitor, struct ummu_event *events,
 
 	if (in_child(fake))
 		return -ECHILD;
+	if (fake->on_reading)
+		fake->on_reading(fake->arg);
 	pthread_mutex_lock(&fake->lock);
 	if (!fake->unsettled)
 		store_flight(fake);

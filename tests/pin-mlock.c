@@ -21,6 +21,10 @@
 
 #include "pages.h"
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
 #define PAGES 32
 #define NOBODY 65534
 
@@ -198,6 +202,124 @@ static void leaves_new_memory_alone(void **state)
 	close_fixture(&f);
 }
 
+static void unmap(struct fixture *f, size_t first, size_t pages)
+{
+	assert_int_equal(munmap(f->memory + first * page, pages * page), 0);
+}
+
+/* The kernel keeps the locks of the rest, and of the neighbours. */
+static void part_of_a_region_goes(void **state)
+{
+	static const size_t gone[] = { 0, 3, 7 }; /* of 8 pages */
+	struct ummu_region *before, *after;
+	struct fixture f;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(gone) / sizeof(gone[0]); i++) {
+		open_fixture(&f, NULL);
+		before = get(&f, 0, 8);
+		ummu_rcache_put(f.cache, get(&f, 8, 8));
+		after = get(&f, 16, 8);
+		unmap(&f, 8 + gone[i], 1);
+		assert_int_equal(locked_pages(), 23);
+		assert_int_equal(ummu_rcache_flush(f.cache, true), 1);
+		assert_int_equal(locked_pages(), 16);
+		ummu_rcache_put(f.cache, before);
+		ummu_rcache_put(f.cache, after);
+		assert_int_equal(ummu_rcache_flush(f.cache, true), 2);
+		assert_int_equal(locked_pages(), 0);
+		close_fixture(&f);
+	}
+}
+
+/* Of two holes one is known: munlock() ends at the other. */
+static void parts_of_a_region_go(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_fixture(&f, NULL);
+	ummu_rcache_put(f.cache, get(&f, 0, 32));
+	unmap(&f, 2, 1);
+	unmap(&f, 11, 6);
+	unmap(&f, 30, 1);
+	assert_int_equal(locked_pages(), 24);
+	assert_int_equal(ummu_rcache_flush(f.cache, true), 1);
+	assert_int_equal(locked_pages(), 0);
+	close_fixture(&f);
+}
+
+/* Somebody else's memory lies in the hole, and is locked. */
+static void new_memory_in_the_hole(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_fixture(&f, NULL);
+	ummu_rcache_put(f.cache, get(&f, 0, 8));
+	unmap(&f, 2, 3);
+	pages_map(f.memory + 2 * page, 3 * page);
+	assert_int_equal(mlock(f.memory + 3 * page, page), 0);
+	assert_int_equal(ummu_rcache_flush(f.cache, true), 1);
+	assert_int_equal(locked_pages(), 1);
+	close_fixture(&f);
+	assert_int_equal(locked_pages(), 0);
+}
+
+/* A region in use whose front is gone has nothing to say about what is there. */
+static void new_region_in_the_hole(void **state)
+{
+	struct ummu_region *old, *new;
+	struct fixture f;
+
+	(void)state;
+	open_fixture(&f, NULL);
+	old = get(&f, 0, 8);
+	unmap(&f, 0, 2);
+	pages_map(f.memory, 2 * page);
+	new = get(&f, 0, 4);
+	assert_int_equal(locked_pages(), 8);
+	ummu_rcache_put(f.cache, new);
+	assert_int_equal(ummu_rcache_flush(f.cache, true), 1);
+	assert_int_equal(locked_pages(), 6);
+	ummu_rcache_put(f.cache, old);
+	assert_int_equal(locked_pages(), 0);
+
+	/* And the other way round: the old one goes first. */
+	old = get(&f, 0, 8);
+	unmap(&f, 0, 2);
+	pages_map(f.memory, 2 * page);
+	new = get(&f, 0, 4);
+	ummu_rcache_put(f.cache, old);
+	assert_int_equal(locked_pages(), 4);
+	ummu_rcache_put(f.cache, new);
+	assert_int_equal(ummu_rcache_flush(f.cache, true), 1);
+	assert_int_equal(locked_pages(), 0);
+	close_fixture(&f);
+}
+
+/* Pages are given back, or the region is said to be invalid: the locks stay. */
+static void mapping_stays(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_fixture(&f, NULL);
+	ummu_rcache_put(f.cache, get(&f, 0, 8));
+	assert_int_equal(ummu_rcache_invalidate(f.cache, f.memory, page), 1);
+	assert_int_equal(locked_pages(), 0);
+
+	ummu_rcache_put(f.cache, get(&f, 0, 8));
+	assert_int_equal(locked_pages(), 8);
+	/* Linux 5.18 has it. */
+	if (!madvise(f.memory + page, page, MADV_DONTNEED_LOCKED)) {
+		assert_int_equal(ummu_rcache_flush(f.cache, false), 1);
+		assert_int_equal(locked_pages(), 0);
+	}
+	close_fixture(&f);
+	assert_int_equal(locked_pages(), 0);
+}
+
 static void uncached_regions_unlock(void **state)
 {
 	struct ummu_region *region;
@@ -273,9 +395,15 @@ int main(void)
 		cmocka_unit_test(overlaps_are_counted),
 		cmocka_unit_test(random_overlaps),
 		cmocka_unit_test(leaves_new_memory_alone),
+		cmocka_unit_test(part_of_a_region_goes),
+		cmocka_unit_test(parts_of_a_region_go),
+		cmocka_unit_test(new_memory_in_the_hole),
+		cmocka_unit_test(new_region_in_the_hole),
 		cmocka_unit_test(uncached_regions_unlock),
 		cmocka_unit_test(failure_locks_nothing),
 		cmocka_unit_test(limit_evicts),
+		/* Last: what is given back is not cached for a while. */
+		cmocka_unit_test(mapping_stays),
 	};
 
 	page = (size_t)sysconf(_SC_PAGESIZE);

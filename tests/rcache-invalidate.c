@@ -352,6 +352,41 @@ static void invalidate_by_request_gives_back(void **state)
 	fixture_put(fixture, held);
 }
 
+static bool is_unmapped(const struct ummu_region *region)
+{
+	void *const untouched = (void *)(uintptr_t)1;
+	void *addr = untouched;
+	size_t length = 0;
+
+	if (!ummu_region_unmapped(region, &addr, &length)) {
+		assert_ptr_equal(addr, untouched);
+		return false;
+	}
+	assert_ptr_equal(addr, region->addr);
+	assert_int_equal(length, region->length);
+	return true;
+}
+
+/* What a pinner has to leave alone: not what stays mapped, or may. */
+static void unmapped_part_is_told(void **state)
+{
+	struct fixture *fixture = *state;
+
+	for (int reason = UMMU_REASON_UNMAP; reason <= UMMU_REASON_OTHER;
+	     reason++) {
+		struct ummu_region *region = fixture_get(fixture, 0, 2, 0);
+
+		assert_false(is_unmapped(region));
+		fake_invalidate(fixture->fake, region->addr, region->length,
+				(enum ummu_reason)reason);
+		ummu_rcache_flush(fixture->rcache, false);
+		assert_int_equal(is_unmapped(region),
+				 reason == UMMU_REASON_UNMAP ||
+					 reason == UMMU_REASON_MOVE);
+		fixture_put(fixture, region);
+	}
+}
+
 static void dereg_can_ask_for_validity(void **state)
 {
 	struct fixture *fixture = *state;
@@ -417,6 +452,7 @@ int main(void)
 		WITH_FIXTURE(unsettled_validation_goes_uncached),
 		WITH_FIXTURE(invalidate_by_request_of_live),
 		WITH_FIXTURE(invalidate_by_request_gives_back),
+		WITH_FIXTURE(unmapped_part_is_told),
 		WITH_FIXTURE(dereg_can_ask_for_validity),
 		WITH_FIXTURE(refused_watches_go_uncached),
 		WITH_FIXTURE(other_refusals_are_errors),

@@ -183,6 +183,18 @@ void *ummu_region_private(const struct ummu_region *region);
 bool ummu_region_valid(const struct ummu_region *region);
 
 /**
+ * ummu_region_unmapped - which part of a region is no longer its memory?
+ * @addr_p, @length_p: receive it
+ *
+ * For a dereg() that undoes by address: other memory may lie in that part by now.
+ * It is what the first unmap or move took that hit the region; later ones are not
+ * known.  False: none is known to have, though pages may have been given back
+ * or exchanged in place.
+ */
+bool ummu_region_unmapped(const struct ummu_region *region, void **addr_p,
+			  size_t *length_p);
+
+/**
  * struct ummu_rcache_stats - counters since the cache was created
  * @size: set by the caller
  */
