@@ -11,7 +11,7 @@
 enum left {
 	LEFT,	 /* it was registered, and is no more */
 	NEEDED,	 /* a live watch needs it */
-	TAKEN,	 /* another thread is unregistering something */
+	KEPT,	 /* not now: it is to be tried again */
 	FOREIGN, /* another userfaultfd has it, or none can */
 };
 
@@ -25,8 +25,11 @@ static enum left begin(struct uffd_process *process,
 	ummu_uffd_lock(process, &guard);
 	while (process->is_leaving && patient)
 		ummu_uffd_wait(process);
-	if (process->is_leaving) {
-		left = TAKEN;
+	if (process->state == UFFD_IDLE) {
+		/* Swept; and to register it to see would be without a reader. */
+		left = FOREIGN;
+	} else if (process->is_leaving) {
+		left = KEPT;
 	} else if (ummu_interval_first(&process->watches, range->start,
 				       range->last)) {
 		left = NEEDED;
@@ -61,27 +64,6 @@ bool ummu_uffd_wait_while_leaving(struct uffd_process *process,
 	return waited;
 }
 
-/*
- * Kernels before 6.18 would unregister what another userfaultfd has.  It may
- * have got memory that was unmapped without a word to us, by shmdt() say; so
- * ask first, by registering it, whether it is ours.
- */
-static enum left leave(struct uffd_process *process,
-		       const struct uffd_tools *tools,
-		       const struct uffd_range *range, bool patient)
-{
-	enum left left = begin(process, range, patient);
-
-	if (left != LEFT)
-		return left;
-	if (!ummu_uffd_register(tools->fd, range))
-		ummu_uffd_unregister(tools->fd, range);
-	else
-		left = FOREIGN;
-	end(process);
-	return left;
-}
-
 /* Back into the ledger: it could not be unregistered now. */
 static void keep(struct uffd_process *process, const struct uffd_range *range)
 {
@@ -95,6 +77,38 @@ static void keep(struct uffd_process *process, const struct uffd_range *range)
 		process->ledger.strays = true;
 	}
 	ummu_uffd_unlock(process, &guard);
+}
+
+/*
+ * Kernels before 6.18 would unregister what another userfaultfd has.  It may
+ * have got memory that was unmapped without a word to us, by shmdt() say; so
+ * ask first, by registering it, whether it is ours.
+ */
+static enum left try_to_leave(struct uffd_process *process,
+			      const struct uffd_tools *tools,
+			      const struct uffd_range *range, bool patient)
+{
+	enum left left = begin(process, range, patient);
+
+	if (left != LEFT)
+		return left;
+	if (ummu_uffd_register(tools->fd, range))
+		left = FOREIGN;
+	else if (ummu_uffd_unregister(tools->fd, range))
+		left = KEPT;
+	end(process);
+	return left;
+}
+
+static enum left leave(struct uffd_process *process,
+		       const struct uffd_tools *tools,
+		       const struct uffd_range *range, bool patient)
+{
+	enum left left = try_to_leave(process, tools, range, patient);
+
+	if (left == KEPT)
+		keep(process, range);
+	return left;
 }
 
 /*
@@ -115,8 +129,7 @@ static void leave_mappings(struct uffd_process *process,
 
 		if (!ummu_uffd_is_registered(process, tools->pagemap_fd, &range))
 			continue;
-		if (leave(process, tools, &range, patient) == TAKEN)
-			keep(process, &range);
+		leave(process, tools, &range, patient);
 	}
 }
 
@@ -128,8 +141,8 @@ static void leave_extent(struct uffd_process *process,
 {
 	if (cut || ummu_mappings_are_fast(tools->maps_fd))
 		leave_mappings(process, tools, extent, patient);
-	else if (leave(process, tools, extent, patient) == TAKEN)
-		keep(process, extent);
+	else
+		leave(process, tools, extent, patient);
 }
 
 void ummu_uffd_leave_idle(struct uffd_process *process,
@@ -201,7 +214,7 @@ enum uffd_swept ummu_uffd_sweep(struct uffd_process *process,
 	enum uffd_swept swept = UFFD_CLEAN;
 	struct ummu_mappings walk;
 	struct ummu_mapping mapping;
-	bool any = false;
+	bool any = false, interrupted = false;
 	int smaps_fd = open_walk(process, tools, &walk);
 
 	while (ummu_mappings_next(&walk, &mapping) > 0) {
@@ -217,19 +230,24 @@ enum uffd_swept ummu_uffd_sweep(struct uffd_process *process,
 			swept = UFFD_CANNOT_TELL;
 		if (registered <= 0)
 			continue;
-		if (!is_still_ending(process, tools->fd, reader)) {
-			swept = UFFD_INTERRUPTED;
+		interrupted = !is_still_ending(process, tools->fd, reader);
+		if (interrupted)
 			break;
-		}
-		if (leave(process, tools, &range, false) != FOREIGN)
+		switch (leave(process, tools, &range, false)) {
+		case FOREIGN:
+			break;
+		case LEFT:
 			swept = UFFD_NOT_YET;
+			break;
+		default: /* in the ledger, or watched */
+			interrupted = true;
+		}
 	}
 	if (smaps_fd >= 0)
 		close(smaps_fd);
 	if (!any)
 		return UFFD_CANNOT_TELL;
-	if (swept == UFFD_INTERRUPTED ||
-	    !is_still_ending(process, tools->fd, reader))
+	if (interrupted || !is_still_ending(process, tools->fd, reader))
 		return UFFD_INTERRUPTED;
 	if (ummu_uffd_probe(tools->fd) != UFFD_QUIET ||
 	    events_read(process) != before)

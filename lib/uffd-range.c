@@ -31,15 +31,14 @@ int ummu_uffd_register(int fd, const struct uffd_range *range)
 	return ioctl(fd, UFFDIO_REGISTER, &request) ? -errno : 0;
 }
 
-void ummu_uffd_unregister(int fd, const struct uffd_range *range)
+int ummu_uffd_unregister(int fd, const struct uffd_range *range)
 {
 	struct uffdio_range request = {
 		.start = range->start,
 		.len = range->last - range->start + 1,
 	};
 
-	/* If it fails the range stays reported, and a sweep finds it. */
-	ioctl(fd, UFFDIO_UNREGISTER, &request);
+	return ioctl(fd, UFFDIO_UNREGISTER, &request) ? -errno : 0;
 }
 
 /*

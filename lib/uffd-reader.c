@@ -216,45 +216,63 @@ static bool read_events(struct reader *self)
 	return mine;
 }
 
-/* model: END_DECIDE */
-static bool decide_to_end(struct reader *self)
+/* Is there nothing to read for, by what we know?  The caller holds the lock. */
+static bool is_needless(const struct reader *self)
+{
+	const struct uffd_process *process = self->process;
+
+	return process->reader == self->serial && !process->starting &&
+	       !process->is_leaving && !process->watches.root &&
+	       (self->lost || !process->ledger.tree.root);
+}
+
+/* model: END_DECIDE.  *events: how many were read so far. */
+static bool decide_to_end(struct reader *self, uint64_t *events)
 {
 	struct uffd_process *process = self->process;
 	struct uffd_guard guard;
 	bool ending;
 
 	ummu_uffd_lock(process, &guard);
-	ending = process->reader == self->serial && !process->starting &&
-		 !process->watches.root &&
-		 (self->lost || !process->ledger.tree.root);
+	ending = is_needless(self);
 	if (ending)
 		process->state = UFFD_ENDING;
+	*events = process->kernel_events;
 	ummu_uffd_unlock(process, &guard);
 	return ending;
 }
 
 /*
- * model: END_COMMIT.  A watch that was armed after END_DECIDE has made the state
- * RUNNING again; then this reader goes on.
+ * model: END_COMMIT.  Nothing has changed since END_DECIDE, so that what the
+ * sweep found is still so:
+ *   - a watch that was armed has made the state RUNNING, even if it has ended;
+ *   - what another thread has begun to unregister is in ->leaving, or, where
+ *     that failed, in the ledger again;
+ *   - a mapping that moved behind the sweep is in flight, or its event was read.
  */
-static bool commit_to_end(struct reader *self, enum uffd_swept swept)
+static bool commit_to_end(struct reader *self, enum uffd_swept swept,
+			  uint64_t events)
 {
 	struct uffd_process *process = self->process;
 	struct uffd_guard guard;
-	bool ended = false;
+	bool ended;
 
 	ummu_uffd_lock(process, &guard);
-	if (process->reader == self->serial && process->state == UFFD_ENDING) {
-		/* Where nobody tells, the ledger does, unless it is in doubt. */
-		ended = swept == UFFD_CLEAN ||
-			(swept == UFFD_CANNOT_TELL && !process->ledger.strays);
-		process->state = ended ? UFFD_IDLE : UFFD_RUNNING;
-		if (ended) {
-			process->reader = 0;
-			ummu_uffd_ledger_clear(&process->ledger);
-		}
-		pthread_cond_broadcast(&process->changed);
+	/* Where nobody tells, the ledger does, unless it is in doubt. */
+	ended = (swept == UFFD_CLEAN ||
+		 (swept == UFFD_CANNOT_TELL && !process->ledger.strays)) &&
+		process->state == UFFD_ENDING && is_needless(self) &&
+		((self->lost && self->shared) ||
+		 (process->kernel_events == events &&
+		  ummu_uffd_probe(self->tools.fd) == UFFD_QUIET));
+	if (ended) {
+		process->state = UFFD_IDLE;
+		process->reader = 0;
+		ummu_uffd_ledger_clear(&process->ledger);
+	} else if (process->reader == self->serial) {
+		process->state = UFFD_RUNNING;
 	}
+	pthread_cond_broadcast(&process->changed);
 	ummu_uffd_unlock(process, &guard);
 	return ended;
 }
@@ -263,15 +281,17 @@ static bool commit_to_end(struct reader *self, enum uffd_swept swept)
 static bool try_to_end(struct reader *self)
 {
 	enum uffd_swept swept = UFFD_CLEAN;
+	uint64_t events;
 
-	if (!decide_to_end(self))
-		return false;
-	/* A descriptor of a shared table is gone, and all that it had with it. */
-	if (!self->lost || !self->shared)
-		while ((swept = ummu_uffd_sweep(self->process, &self->tools,
-						self->serial)) == UFFD_NOT_YET)
-			sched_yield();
-	return commit_to_end(self, swept);
+	do {
+		if (!decide_to_end(self, &events))
+			return false;
+		/* What a shared table has lost is closed, registrations and all. */
+		if (!self->lost || !self->shared)
+			swept = ummu_uffd_sweep(self->process, &self->tools,
+						self->serial);
+	} while (swept == UFFD_NOT_YET && !sched_yield());
+	return commit_to_end(self, swept, events);
 }
 
 /* The process's first thread has ended, and nobody has waited for it. */

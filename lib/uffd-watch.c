@@ -110,6 +110,7 @@ static enum step arm(struct attempt *attempt)
 					    &attempt->registered);
 	if (attempt->error) {
 		ummu_watch_disarm(&process->watches, attempt->watch);
+		process->ledger.strays = true; /* it may have failed half way */
 		return REFUSED;
 	}
 	ummu_uffd_ledger_add(process, &attempt->registered);

@@ -328,9 +328,9 @@ bool ummu_uffd_in_grace(const struct uffd_process *process,
 
 /* uffd-range.c: telling the kernel which ranges to report. */
 
-/** ummu_uffd_register - have @range reported; 0 or -errno.  Any lock. */
+/** ummu_uffd_register, _unregister - have @range reported, or not; -errno. */
 int ummu_uffd_register(int fd, const struct uffd_range *range);
-void ummu_uffd_unregister(int fd, const struct uffd_range *range);
+int ummu_uffd_unregister(int fd, const struct uffd_range *range);
 
 /**
  * ummu_uffd_whole - is every page of @range mapped and registered?
@@ -385,7 +385,8 @@ enum uffd_swept {
  * ummu_uffd_sweep - unregister all there is; model: SWEEP
  * @reader: which reader does it
  *
- * Without the lock.
+ * Without the lock.  What the last of them found holds until its caller looks,
+ * under the lock, that nothing has changed: END_COMMIT.
  */
 enum uffd_swept ummu_uffd_sweep(struct uffd_process *process,
 				const struct uffd_tools *tools,

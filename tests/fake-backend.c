@@ -111,6 +111,8 @@ static int fake_watch(struct ummu_monitor *monitor, uint64_t start,
 
 	if (in_child(fake))
 		return -ECHILD;
+	if (fake->on_watch)
+		fake->on_watch(fake->arg);
 	watch = calloc(1, sizeof(*watch));
 	if (!watch)
 		return -ENOMEM;
@@ -144,6 +146,8 @@ static void fake_unwatch(struct ummu_monitor *monitor, struct ummu_watch *handle
 	struct fake_watch *watch = container_of(handle, struct fake_watch,
 						handle);
 
+	if (fake->on_watch)
+		fake->on_watch(fake->arg);
 	pthread_mutex_lock(&fake->lock);
 	if (watch->pending)
 		TAILQ_REMOVE(&fake->events, watch, waiting);

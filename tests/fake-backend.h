@@ -38,6 +38,7 @@ struct fake_range {
  * @failed:       status answers -EBADF
  * @refuse_error: what the next @refuse watch calls answer (-1: all of them)
  * @unsettled:    how many settle calls will answer "do not know" (-1: all)
+ * @on_watch:     called by watch and by unwatch, with no lock held
  * @on_settle:    called by settle, with no lock held
  * @on_watch:     called by watch when it has made one, with no lock held
  * @on_reading:   called by read before it looks for events, with no lock held
@@ -58,6 +59,7 @@ struct fake_monitor {
 	int unsettled;
 	bool mute;
 	bool exact;
+	void (*on_watch)(void *arg);
 	void (*on_settle)(void *arg);
 	void (*on_watch)(void *arg);
 	void (*on_reading)(void *arg);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -32,6 +33,8 @@ struct fixture {
 	char *told_addr;
 	size_t told_length;
 	void (*on_notify)(struct fixture *f);
+	void (*on_kick)(struct fixture *f);
+	unsigned int blocked;
 };
 
 static void notify(void *arg, const void *addr, size_t length)
@@ -50,6 +53,8 @@ static void kick(void *arg)
 	struct fixture *f = arg;
 
 	f->kicks++;
+	if (f->on_kick)
+		f->on_kick(f);
 }
 
 static void open_with(struct fixture *f, bool one_load, bool trust)
@@ -402,6 +407,183 @@ static void other_thread_was_not_here(void **state)
 	assert_true(valid(f, 0, 4));
 }
 
+/* Does another thread get the lock of the ranges in some seconds? */
+
+#define PATIENCE 5
+
+static void *count_them(void *arg)
+{
+	struct fixture *f = arg;
+
+	count(f);
+	return NULL;
+}
+
+static bool lock_is_free(struct fixture *f)
+{
+	struct timespec until;
+	pthread_t thread;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PATIENCE;
+	pthread_create(&thread, NULL, count_them, f);
+	return !pthread_timedjoin_np(thread, NULL, &until);
+}
+
+static void look_at_lock(struct fixture *f)
+{
+	f->blocked += !lock_is_free(f);
+}
+
+static void look_at_lock_in_watch(void *arg)
+{
+	look_at_lock(arg);
+}
+
+/* An allocator's lock, or an unmap, may wait for whoever holds this one. */
+static void nobody_is_called_with_the_lock(void **state)
+{
+	struct fixture *f = *state;
+	size_t i;
+
+	f->fake->on_watch = look_at_lock_in_watch;
+	f->fake->arg = f;
+	f->on_kick = look_at_lock;
+	f->on_notify = look_at_lock;
+	assert_int_equal(subscribe(f, 0, 4), -EBUSY);
+	assert_int_equal(f->blocked, 0); /* or it takes long */
+	hold(f, 0, 4);
+	hit(f, 0, 4);
+	assert_false(valid(f, 0, 4));
+	assert_int_equal(f->blocked, 0);
+	assert_int_equal(subscribe(f, 0, 4), 0);
+	assert_int_equal(subscribe(f, 0, 4), 0);
+	hit(f, 0, 4);
+	assert_false(valid(f, 0, 4));
+	ummu_ranges_purge(f->ranges);
+	assert_int_equal(f->told, 1);
+	assert_int_equal(f->blocked, 0);
+	for (i = 1; i < MAX; i++)
+		hold(f, 8 * i, 2);
+	ummu_ranges_purge(f->ranges);
+	assert_true(count(f).evicted);
+	assert_true(f->kicks);
+	assert_int_equal(f->blocked, 0);
+	f->fake->on_watch = NULL;
+}
+
+/* While the watch of a range is made: others ask for it, and it is not evicted. */
+static void ask_while_watched(void *arg)
+{
+	struct fixture *f = arg;
+	size_t i;
+
+	f->fake->on_watch = NULL;
+	assert_false(valid(f, 0, 4));
+	assert_int_equal(subscribe(f, 0, 4), -EBUSY);
+	for (i = 1; i < MAX; i++)
+		hold(f, 8 * i, 2);
+	ummu_ranges_purge(f->ranges);
+	assert_true(count(f).evicted);
+	hit(f, 0, 4);
+	assert_false(valid(f, 0, 4));
+}
+
+static void range_is_in_the_making(void **state)
+{
+	struct fixture *f = *state;
+
+	f->fake->arg = f;
+	f->fake->on_watch = ask_while_watched;
+	assert_int_equal(subscribe(f, 0, 4), -EBUSY);
+	assert_int_equal(subscribe(f, 0, 4), 0);
+	assert_true(valid(f, 0, 4));
+
+	hit(f, 0, 4);
+	f->fake->on_watch = ask_while_watched;
+	assert_false(valid(f, 0, 4));
+	assert_int_equal(subscribe(f, 0, 4), 0);
+	assert_true(valid(f, 0, 4));
+}
+
+/* A place where a thread may be cancelled, as write() in a log is. */
+static void offer_to_be_cancelled(struct fixture *f)
+{
+	(void)f;
+	pthread_testcancel();
+}
+
+static void offer_to_be_cancelled_in_watch(void *arg)
+{
+	offer_to_be_cancelled(arg);
+}
+
+static void *call_cancelled(void *arg)
+{
+	struct fixture *f = arg;
+	int result;
+
+	pthread_cancel(pthread_self());
+	result = subscribe(f, 0, 2);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	hit(f, 8, 2);
+	return (void *)(intptr_t)(result == -EBUSY && !valid(f, 8, 2));
+}
+
+/* It would leave the lock behind, and libfabric's. */
+static void nobody_is_cancelled_inside(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t thread;
+	void *result;
+	size_t i;
+
+	for (i = 1; i < MAX; i++)
+		hold(f, 8 * i, 2);
+	assert_int_equal(subscribe(f, 8, 2), 0);
+	f->on_kick = offer_to_be_cancelled;
+	f->fake->on_watch = offer_to_be_cancelled_in_watch;
+	pthread_create(&thread, NULL, call_cancelled, f);
+	pthread_join(thread, &result);
+	f->fake->on_watch = NULL;
+	assert_true(lock_is_free(f));
+	assert_ptr_not_equal(result, PTHREAD_CANCELED);
+	assert_ptr_equal(result, (void *)1);
+}
+
+/* With the lock held, which the child gets with nobody who lets go of it. */
+static void fork_with_lock(void *arg)
+{
+	struct fixture *f = arg;
+	int status = -1;
+	pid_t child = fork();
+
+	if (!child) {
+		alarm(PATIENCE);
+		count(f);
+		valid(f, 0, 4);
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	f->blocked += status != 0;
+}
+
+static void child_waits_for_no_lock(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	open_with(&f, false, false);
+	hold(&f, 0, 4);
+	f.fake->on_settle = fork_with_lock;
+	f.fake->arg = &f;
+	assert_true(valid(&f, 0, 4));
+	f.fake->on_settle = NULL;
+	assert_int_equal(f.blocked, 0);
+	ummu_ranges_close(f.ranges);
+	fake_close(f.fake);
+}
+
 #define TEST(name) \
 	cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
 
@@ -423,6 +605,10 @@ int main(void)
 		TEST(child_has_nothing),
 		TEST(open_says_what_is_wrong),
 		TEST(other_thread_was_not_here),
+		TEST(range_is_in_the_making),
+		TEST(nobody_is_cancelled_inside),
+		TEST(nobody_is_called_with_the_lock),
+		cmocka_unit_test(child_waits_for_no_lock),
 	};
 
 	page = (size_t)sysconf(_SC_PAGESIZE);

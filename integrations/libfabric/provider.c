@@ -66,6 +66,13 @@ static struct settings settings;
 static struct ummu_monitor *monitor;
 static struct ummu_teller *teller;
 
+/*
+ * How often libfabric has loaded this file: two names of it in the provider
+ * directories are one object with one monitor, and libfabric drops the second.
+ * Under the lock of libfabric's start and end.
+ */
+static unsigned int loads;
+
 static int start(struct fid_mem_monitor *fid);
 static void stop(struct fid_mem_monitor *fid);
 static int subscribe(struct fid_mem_monitor *fid, const void *addr, size_t len);
@@ -285,7 +292,7 @@ static void take_part(void)
 
 static void clean_up(void)
 {
-	if (!import.fid.ops)
+	if (--loads || !import.fid.ops)
 		return;
 	fi_close(&import.fid);
 	import.fid.ops = NULL;
@@ -296,6 +303,8 @@ __attribute__((visibility("default"))) struct fi_provider *fi_prov_ini(void);
 
 struct fi_provider *fi_prov_ini(void)
 {
+	if (loads++)
+		return &provider;
 	read_settings();
 	take_part();
 	return &provider;

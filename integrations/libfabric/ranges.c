@@ -14,6 +14,7 @@
 
 #include "base/containerof.h"
 #include "base/interval.h"
+#include "base/lock.h"
 #include "base/wipe.h"
 
 #define EVENTS 64     /* fetched at one time */
@@ -27,6 +28,8 @@
  * @armed:   the tick at which it was watched
  * @holders: entries that may be in a cache; never fewer than there are
  * @purging: its entries are being told to leave
+ * @arming:  a thread makes a watch for it; then it has no holders, and nobody
+ *           else makes one, purges it or forgets it
  * @used:    in the order of use, or a member of the free ones
  *
  * Guarded by the lock of struct ummu_ranges.
@@ -38,6 +41,7 @@ struct range {
 	uint64_t armed;
 	unsigned int holders;
 	bool purging;
+	bool arming;
 	TAILQ_ENTRY(range) used;
 };
 
@@ -47,7 +51,8 @@ TAILQ_HEAD(range_list, range);
  * struct ummu_ranges - all of them
  * @reader: of @monitor
  * @alive:  1; reads 0 in a child of fork, where @lock may be held for ever
- * @lock:   guards all that follows, and the ranges
+ * @lock:   guards all that follows, and the ranges.  Watches are made and ended
+ *          without it, as both allocate, and nobody is called back with it held
  * @tree:   of ranges in use
  * @recent: the same, least recently used first
  * @table:  opts.max ranges, by the number in their cookies
@@ -71,7 +76,12 @@ struct ummu_ranges {
  * the tick at which it was here last: what it pins now it began to pin later.
  */
 static uint64_t ticks;
-static _Thread_local uint64_t here_last;
+
+/*
+ * The model is for speed, and more: the usual one may allocate at a thread's
+ * first access, and libfabric calls with its locks held.
+ */
+static __thread uint64_t here_last __attribute__((tls_model("initial-exec")));
 
 static uint64_t now(void)
 {
@@ -87,6 +97,10 @@ static uint64_t tick(void)
 
 static bool in_child(const struct ummu_ranges *ranges)
 {
+	/*
+	 * Relaxed: the one writer is ummu_ranges_open(), before anybody else
+	 * has the ranges.  In a child the kernel has wiped it.
+	 */
 	return !__atomic_load_n(ranges->alive, __ATOMIC_RELAXED);
 }
 
@@ -140,25 +154,58 @@ static void touch(struct ummu_ranges *ranges, struct range *range)
 	TAILQ_INSERT_TAIL(&ranges->recent, range, used);
 }
 
-static void disarm(struct ummu_ranges *ranges, struct range *range)
+/*
+ * A thread that is cancelled would leave the lock behind, ours or libfabric's,
+ * which is held around these calls.  Returns what end_call() takes.
+ */
+static int begin_call(void)
 {
-	ummu_monitor_unwatch(ranges->monitor, range->watch);
-	range->watch = NULL;
+	int before;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+	return before;
 }
 
-/* From here on it is known what happens to the range. */
+static void end_call(int before)
+{
+	pthread_setcancelstate(before, NULL);
+}
+
+/* The caller holds the lock, and ends the watch when it has let go of it. */
+static struct ummu_watch *take_watch(struct range *range)
+{
+	struct ummu_watch *watch = range->watch;
+
+	range->watch = NULL;
+	return watch;
+}
+
+/*
+ * From here on it is known what happens to the range, which has no holders.
+ * The caller holds the lock, which is dropped meanwhile.  An event of the new
+ * watch that is fetched before the lock is taken again has no range: without
+ * holders nobody has to be told.
+ */
 static int arm(struct ummu_ranges *ranges, struct range *range)
 {
-	const uint64_t length = range->pages.last - range->pages.start + 1;
+	const uint64_t start = range->pages.start;
+	const uint64_t length = range->pages.last - start + 1;
+	struct ummu_watch *old = take_watch(range), *watch;
+	uint64_t cookie;
 	int error;
 
-	disarm(ranges, range);
+	range->arming = true;
 	range->cookie += UINT64_C(1) << 32;
-	error = ummu_reader_watch(ranges->reader,
-				  (void *)(uintptr_t)range->pages.start, length,
-				  range->cookie, &range->watch);
+	cookie = range->cookie;
+	ummu_mutex_unlock(&ranges->lock);
+	ummu_monitor_unwatch(ranges->monitor, old);
+	error = ummu_reader_watch(ranges->reader, (void *)(uintptr_t)start,
+				  length, cookie, &watch);
+	ummu_mutex_lock(&ranges->lock);
+	range->arming = false;
 	if (error)
 		return error;
+	range->watch = watch;
 	range->armed = tick();
 	return 0;
 }
@@ -180,9 +227,9 @@ static bool is_full(const struct ummu_ranges *ranges)
 	return ranges->counts.ranges > ranges->opts.max - ranges->opts.max / 8;
 }
 
+/* The caller holds the lock and has taken the watch. */
 static void forget(struct ummu_ranges *ranges, struct range *range)
 {
-	disarm(ranges, range);
 	range->holders = 0;
 	ummu_interval_remove(&ranges->tree, &range->pages);
 	TAILQ_REMOVE(&ranges->recent, range, used);
@@ -221,9 +268,9 @@ static bool waits_for_purge(const struct range *range)
 	return range->purging || (range->holders && !is_watched(range));
 }
 
-/* Called locked. */
+/* The caller holds the lock, and kicks without it if @kick says so. */
 static int subscribe(struct ummu_ranges *ranges, uint64_t start, uint64_t last,
-		     uint64_t since)
+		     uint64_t since, bool *kick)
 {
 	struct range *range = find(ranges, start, last);
 	int error;
@@ -233,8 +280,11 @@ static int subscribe(struct ummu_ranges *ranges, uint64_t start, uint64_t last,
 	if (!range)
 		return -ENOSPC;
 	touch(ranges, range);
+	/* Whoever makes the watch may register; this thread was not the first. */
+	if (range->arming)
+		return -EBUSY;
 	if (waits_for_purge(range)) {
-		ranges->opts.kick(ranges->opts.arg);
+		*kick = true;
 		return -EBUSY;
 	}
 	if (!is_watched(range)) {
@@ -258,35 +308,40 @@ int ummu_ranges_subscribe(struct ummu_ranges *ranges, const void *addr,
 {
 	const uint64_t since = here_last;
 	uint64_t start, last;
-	int error;
+	int error, cancel;
+	bool kick = false;
 
 	if (in_child(ranges))
 		return -ECHILD;
 	if (!whole_pages(ranges, addr, length, &start, &last))
 		return -EINVAL;
-	pthread_mutex_lock(&ranges->lock);
-	error = subscribe(ranges, start, last, since);
+	cancel = begin_call();
+	ummu_mutex_lock(&ranges->lock);
+	error = subscribe(ranges, start, last, since, &kick);
 	if (error)
 		ranges->counts.refused++;
 	else
 		ranges->counts.kept++;
-	if (is_full(ranges))
+	kick |= is_full(ranges);
+	ummu_mutex_unlock(&ranges->lock);
+	if (kick)
 		ranges->opts.kick(ranges->opts.arg);
 	here_last = now();
-	pthread_mutex_unlock(&ranges->lock);
+	end_call(cancel);
 	return error;
 }
 
 /*
  * A page has left.  The one entry there is leaves now, as it is told that it is
  * not valid; what comes next is a registration anew, so watch before it pins.
+ * The caller holds the lock, and kicks without it if @kick says so.
  */
-static void has_left(struct ummu_ranges *ranges, struct range *range)
+static void has_left(struct ummu_ranges *ranges, struct range *range, bool *kick)
 {
-	if (range->purging)
+	if (range->purging || range->arming)
 		return;
 	if (range->holders > 1) {
-		ranges->opts.kick(ranges->opts.arg);
+		*kick = true;
 		return;
 	}
 	range->holders = 0;
@@ -298,12 +353,14 @@ bool ummu_ranges_valid(struct ummu_ranges *ranges, const void *addr,
 {
 	uint64_t start, last;
 	struct range *range;
-	bool valid = false;
+	bool valid = false, kick = false;
+	int cancel;
 
 	if (in_child(ranges) ||
 	    !whole_pages(ranges, addr, length, &start, &last))
 		return false;
-	pthread_mutex_lock(&ranges->lock);
+	cancel = begin_call();
+	ummu_mutex_lock(&ranges->lock);
 	range = find(ranges, start, last);
 	if (range) {
 		touch(ranges, range);
@@ -311,90 +368,144 @@ bool ummu_ranges_valid(struct ummu_ranges *ranges, const void *addr,
 			ummu_watch_valid(range->watch);
 		/* Not known is not valid, but no news about the others. */
 		if (!valid && !is_watched(range))
-			has_left(ranges, range);
+			has_left(ranges, range, &kick);
 	}
 	if (valid)
 		ranges->counts.valid++;
 	else
 		ranges->counts.invalid++;
+	ummu_mutex_unlock(&ranges->lock);
+	if (kick)
+		ranges->opts.kick(ranges->opts.arg);
 	here_last = now();
-	pthread_mutex_unlock(&ranges->lock);
+	end_call(cancel);
 	return valid;
 }
 
 /*
- * Has the range's entries leave, which ends its watch.  Called locked, and
- * unlocks meanwhile: nobody else frees the range or watches it anew.
+ * Has the range's entries leave, which ends its watch.  The caller holds the
+ * lock, which is dropped meanwhile: nobody else frees the range or watches it
+ * anew.  Returns the watch, for the caller to end without the lock.
  */
-static void purge(struct ummu_ranges *ranges, struct range *range,
-		  uint64_t start, uint64_t last)
+static struct ummu_watch *purge(struct ummu_ranges *ranges, struct range *range,
+				uint64_t start, uint64_t last)
 {
 	if (range->holders) {
 		ranges->counts.notified++;
 		range->purging = true;
-		pthread_mutex_unlock(&ranges->lock);
+		ummu_mutex_unlock(&ranges->lock);
 		ranges->opts.notify(ranges->opts.arg, (void *)(uintptr_t)start,
 				    last - start + 1);
-		pthread_mutex_lock(&ranges->lock);
+		ummu_mutex_lock(&ranges->lock);
 		range->purging = false;
 		range->holders = 0;
 	}
-	disarm(ranges, range);
+	return take_watch(range);
 }
 
-/* An entry of the range overlaps each of its pages, so the hint will do. */
-static void purge_event(struct ummu_ranges *ranges,
-			const struct ummu_event *event)
+/*
+ * The caller holds the lock, and ends the watch without it.  An entry of the
+ * range overlaps each of its pages, so the hint will do.
+ */
+static struct ummu_watch *purge_hit(struct ummu_ranges *ranges,
+				    const struct ummu_event *event)
 {
 	struct range *range = range_of_cookie(ranges, event->cookie);
 	uint64_t start = event->hint_start, last = event->hint_end - 1;
 
 	if (!range)
-		return;
+		return NULL;
 	if (start < range->pages.start || last > range->pages.last ||
 	    start > last) {
 		start = range->pages.start;
 		last = range->pages.last;
 	}
-	purge(ranges, range, start, last);
+	return purge(ranges, range, start, last);
+}
+
+static void purge_event(struct ummu_ranges *ranges,
+			const struct ummu_event *event)
+{
+	struct ummu_watch *watch;
+
+	ummu_mutex_lock(&ranges->lock);
+	watch = purge_hit(ranges, event);
+	ummu_mutex_unlock(&ranges->lock);
+	ummu_monitor_unwatch(ranges->monitor, watch);
+}
+
+/* The caller holds the lock. */
+static struct range *least_recent(const struct ummu_ranges *ranges)
+{
+	struct range *range = TAILQ_FIRST(&ranges->recent);
+
+	while (range && range->arming)
+		range = TAILQ_NEXT(range, used);
+	return range;
+}
+
+/* False when there is room, or none to be made. */
+static bool evict_one(struct ummu_ranges *ranges, size_t few)
+{
+	struct ummu_watch *watch = NULL;
+	struct range *range = NULL;
+
+	ummu_mutex_lock(&ranges->lock);
+	if (ranges->counts.ranges > few)
+		range = least_recent(ranges);
+	if (range) {
+		watch = purge(ranges, range, range->pages.start,
+			      range->pages.last);
+		forget(ranges, range);
+		ranges->counts.evicted++;
+	}
+	ummu_mutex_unlock(&ranges->lock);
+	ummu_monitor_unwatch(ranges->monitor, watch);
+	return range;
 }
 
 static void evict(struct ummu_ranges *ranges)
 {
 	const size_t few = ranges->opts.max - ranges->opts.max / 4;
-	struct range *range;
+	bool full;
 
-	if (!is_full(ranges))
-		return;
-	while (ranges->counts.ranges > few) {
-		range = TAILQ_FIRST(&ranges->recent);
-		purge(ranges, range, range->pages.start, range->pages.last);
-		forget(ranges, range);
-		ranges->counts.evicted++;
-	}
+	ummu_mutex_lock(&ranges->lock);
+	full = is_full(ranges);
+	ummu_mutex_unlock(&ranges->lock);
+	while (full && evict_one(ranges, few))
+		;
 }
 
 void ummu_ranges_purge(struct ummu_ranges *ranges)
 {
 	struct ummu_event events[EVENTS];
-	int i, count;
+	int i, count, cancel = begin_call();
 
 	do {
 		count = ummu_reader_read(ranges->reader, events, EVENTS);
-		pthread_mutex_lock(&ranges->lock);
 		for (i = 0; i < count; i++)
 			purge_event(ranges, &events[i]);
 		evict(ranges);
-		pthread_mutex_unlock(&ranges->lock);
 	} while (count == EVENTS);
+	end_call(cancel);
 }
 
 void ummu_ranges_count(struct ummu_ranges *ranges,
 		       struct ummu_ranges_counts *counts)
 {
-	pthread_mutex_lock(&ranges->lock);
+	/* In a child the holder of the lock may be a thread that is not there. */
+	const bool alone = in_child(ranges);
+
+	if (!alone)
+		ummu_mutex_lock(&ranges->lock);
 	*counts = ranges->counts;
-	pthread_mutex_unlock(&ranges->lock);
+	if (!alone)
+		ummu_mutex_unlock(&ranges->lock);
+}
+
+bool ummu_ranges_in_child(const struct ummu_ranges *ranges)
+{
+	return in_child(ranges);
 }
 
 int ummu_ranges_open(struct ummu_monitor *monitor,
@@ -446,7 +557,8 @@ void ummu_ranges_close(struct ummu_ranges *ranges)
 
 	if (!in_child(ranges))
 		for (i = 0; i < ranges->opts.max; i++)
-			disarm(ranges, &ranges->table[i]);
+			ummu_monitor_unwatch(ranges->monitor,
+					     take_watch(&ranges->table[i]));
 	ummu_reader_drop(ranges->reader);
 	ummu_wipe_free(ranges->alive, ranges->page);
 	free(ranges->table);

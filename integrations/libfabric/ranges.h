@@ -20,7 +20,9 @@
  *   anew then, and by the first of these ways before libfabric pins it again.
  *
  * THREAD SAFETY: subscribe and valid from any thread, purge from one.  One
- * lock, never held across notify, guards all; libfabric's are taken before it.
+ * lock guards all; libfabric's are taken before it.  It is not held across
+ * notify or kick, nor while a watch is made or ended, which allocates.  No
+ * thread is cancelled in these calls.
  *
  * FORK: in a child valid() is false, subscribe() says -ECHILD, and closing
  * frees memory.
@@ -43,7 +45,8 @@ struct ummu_ranges; /* opaque */
  * @notify: makes every entry that overlaps a range leave every cache; called
  *          by ummu_ranges_purge() with no lock held
  * @kick:   asks for ummu_ranges_purge() soon, from the thread that it is for;
- *          called with locks held, and must not block
+ *          called with no lock of ours held, but perhaps with libfabric's: it
+ *          must not block
  */
 struct ummu_ranges_opts {
 	size_t max;
@@ -108,5 +111,8 @@ void ummu_ranges_purge(struct ummu_ranges *ranges);
 
 void ummu_ranges_count(struct ummu_ranges *ranges,
 		       struct ummu_ranges_counts *counts);
+
+/** ummu_ranges_in_child - is this a child of fork of who opened them?  One load. */
+bool ummu_ranges_in_child(const struct ummu_ranges *ranges);
 
 #endif

@@ -3,6 +3,7 @@
 #include "integrations/libfabric/say.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,9 +34,13 @@ static void write_line(const char *text)
 void ummu_say(const struct fi_provider *provider, enum ummu_say level,
 	      const char *format, ...)
 {
+	const int error = errno;
 	char text[LINE];
 	va_list list;
+	int cancel;
 
+	/* Writing is a cancellation point, and libfabric's locks are held. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	va_start(list, format);
 	vsnprintf(text, sizeof(text), format, list);
 	va_end(list);
@@ -45,4 +50,6 @@ void ummu_say(const struct fi_provider *provider, enum ummu_say level,
 		FI_INFO(provider, FI_LOG_MR, "%s\n", text);
 	if ((int)level <= verbose)
 		write_line(text);
+	pthread_setcancelstate(cancel, NULL);
+	errno = error;
 }

@@ -19,7 +19,10 @@ struct ummu_teller; /* opaque */
  * ummu_teller_start - open the ranges of a monitor, and a thread for them
  * @max, @trust, @notify: as in struct ummu_ranges_opts
  *
- * Errors: of ummu_ranges_open(), eventfd(2), pthread_create(3).
+ * The thread has all signals blocked, ordinary scheduling, and every CPU,
+ * whoever starts it.
+ *
+ * Errors: of ummu_ranges_open(), socketpair(2), pthread_create(3).
  */
 int ummu_teller_start(struct ummu_monitor *monitor, size_t max, bool trust,
 		      void (*notify)(void *arg, const void *addr, size_t length),
@@ -29,6 +32,9 @@ int ummu_teller_start(struct ummu_monitor *monitor, size_t max, bool trust,
  * ummu_teller_stop - end the thread, then close the ranges
  *
  * With no lock held that notify takes.  In a child of fork it only frees.
+ *
+ * Where the program has closed the thread's descriptors this takes up to a
+ * second, and ten if a child of fork still has them.
  */
 void ummu_teller_stop(struct ummu_teller *teller);
 

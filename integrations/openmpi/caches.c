@@ -135,15 +135,15 @@ static int asking_register(mca_rcache_base_module_t *module, void *addr,
 			   size_t size, uint32_t flags, int32_t access,
 			   mca_rcache_base_registration_t **registration)
 {
-	enum ummu_ompi_look look = ummu_ompi_begin_lookup();
+	struct ummu_ompi_call call = ummu_ompi_begin_lookup();
 	int status;
 
-	if (look != UMMU_OMPI_TRUST)
+	if (call.look != UMMU_OMPI_TRUST)
 		flags |= MCA_RCACHE_FLAGS_CACHE_BYPASS;
 	status = cache_of(module)->own.rcache_register(module, addr, size,
 						       flags, access,
 						       registration);
-	ummu_ompi_end_lookup(look);
+	ummu_ompi_end_lookup(call);
 	return status;
 }
 
@@ -165,20 +165,20 @@ static int asking_find(mca_rcache_base_module_t *module, void *addr,
 static int asking_deregister(mca_rcache_base_module_t *module,
 			     mca_rcache_base_registration_t *registration)
 {
-	enum ummu_ompi_look look = ummu_ompi_begin_use();
+	struct ummu_ompi_call call = ummu_ompi_begin_use();
 	int status = cache_of(module)->own.rcache_deregister(module,
 							     registration);
 
-	ummu_ompi_end_lookup(look);
+	ummu_ompi_end_lookup(call);
 	return status;
 }
 
 static bool asking_evict(mca_rcache_base_module_t *module)
 {
-	enum ummu_ompi_look look = ummu_ompi_begin_use();
+	struct ummu_ompi_call call = ummu_ompi_begin_use();
 	bool evicted = cache_of(module)->own.rcache_evict(module);
 
-	ummu_ompi_end_lookup(look);
+	ummu_ompi_end_lookup(call);
 	return evicted;
 }
 
@@ -187,12 +187,11 @@ static int announced_invalidate(mca_rcache_base_module_t *module, void *base,
 				size_t size)
 {
 	const uint64_t mask = (uint64_t)sysconf(_SC_PAGESIZE) - 1;
-	uint64_t start = (uintptr_t)base & ~mask;
-	uint64_t end = ((uintptr_t)base + size + mask) & ~mask;
+	const uint64_t start = (uintptr_t)base, end = start + size;
 
 	(void)module;
-	if (ummu_ompi_here() && !ummu_ompi_telling())
-		ummu_ompi_announce(start, end);
+	if (ummu_ompi_here() && !ummu_ompi_telling(start, end))
+		ummu_ompi_announce(start & ~mask, (end + mask) & ~mask);
 	return OPAL_SUCCESS;
 }
 

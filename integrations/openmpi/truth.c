@@ -68,10 +68,14 @@ static struct truth {
 } truth = { .lock = PTHREAD_RWLOCK_INITIALIZER };
 
 /*
+ * The range that this thread tells of, empty if none.  Relaxed atomics: a signal
+ * handler of this thread may ask in between, and half of a range is none.
+ *
  * The model is for speed, and more: the usual one may allocate at the first
  * access, and ummu_ompi_telling() is asked inside of allocators.
  */
-static __thread bool telling __attribute__((tls_model("initial-exec")));
+static __thread struct ummu_ompi_range told
+	__attribute__((tls_model("initial-exec")));
 
 bool ummu_ompi_here(void)
 {
@@ -135,19 +139,26 @@ void ummu_ompi_close(void)
 	truth.monitor = NULL;
 }
 
-bool ummu_ompi_telling(void)
+bool ummu_ompi_telling(uint64_t start, uint64_t end)
 {
-	return telling;
+	return __atomic_load_n(&told.start, __ATOMIC_RELAXED) == start &&
+	       __atomic_load_n(&told.end, __ATOMIC_RELAXED) == end;
+}
+
+static void set_told(uint64_t start, uint64_t end)
+{
+	__atomic_store_n(&told.start, start, __ATOMIC_RELAXED);
+	__atomic_store_n(&told.end, end, __ATOMIC_RELAXED);
 }
 
 void ummu_ompi_tell(uint64_t start, uint64_t end)
 {
 	if (!ummu_ompi_here())
 		return;
-	telling = true;
+	set_told(start, end);
 	opal_mem_hooks_release_hook((void *)(uintptr_t)start, end - start,
 				    false);
-	telling = false;
+	set_told(0, 0);
 }
 
 /* With the lock held alone. */
@@ -190,7 +201,10 @@ static bool something_has_gone(void)
 void ummu_ompi_catch_up(void)
 {
 	struct ummu_checkpoint checkpoint;
+	int cancel;
 
+	/* Whoever is told writes to its device files, with the lock held. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	pthread_rwlock_wrlock(&truth.lock);
 	if (something_has_gone()) {
 		ummu_ompi_count(&ummu_ompi_counters.drains);
@@ -200,9 +214,10 @@ void ummu_ompi_catch_up(void)
 			truth.checkpoint = checkpoint;
 	}
 	pthread_rwlock_unlock(&truth.lock);
+	pthread_setcancelstate(cancel, NULL);
 }
 
-enum ummu_ompi_look ummu_ompi_begin_lookup(void)
+static enum ummu_ompi_look begin_lookup(void)
 {
 	int i;
 
@@ -221,7 +236,16 @@ enum ummu_ompi_look ummu_ompi_begin_lookup(void)
 	return UMMU_OMPI_AVOID;
 }
 
-enum ummu_ompi_look ummu_ompi_begin_use(void)
+struct ummu_ompi_call ummu_ompi_begin_lookup(void)
+{
+	struct ummu_ompi_call call;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &call.cancel);
+	call.look = begin_lookup();
+	return call;
+}
+
+static enum ummu_ompi_look begin_use(void)
 {
 	if (!ummu_ompi_here())
 		return UMMU_OMPI_STRANGER;
@@ -229,10 +253,20 @@ enum ummu_ompi_look ummu_ompi_begin_use(void)
 	return UMMU_OMPI_AVOID;
 }
 
-void ummu_ompi_end_lookup(enum ummu_ompi_look look)
+struct ummu_ompi_call ummu_ompi_begin_use(void)
 {
-	if (look != UMMU_OMPI_STRANGER)
+	struct ummu_ompi_call call;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &call.cancel);
+	call.look = begin_use();
+	return call;
+}
+
+void ummu_ompi_end_lookup(struct ummu_ompi_call call)
+{
+	if (call.look != UMMU_OMPI_STRANGER)
 		pthread_rwlock_unlock(&truth.lock);
+	pthread_setcancelstate(call.cancel, NULL);
 }
 
 void ummu_ompi_begin_change(void)

@@ -38,19 +38,31 @@ enum ummu_ompi_look {
 };
 
 /**
+ * struct ummu_ompi_call - a call of the cache that is under way
+ * @look:   what it may do
+ * @cancel: whether its thread could be cancelled before
+ */
+struct ummu_ompi_call {
+	enum ummu_ompi_look look;
+	int cancel;
+};
+
+/**
  * ummu_ompi_begin_lookup, ummu_ompi_end_lookup - around each lookup
  *
- * In between nobody takes anything out of the cache by itself.
+ * In between nobody takes anything out of the cache by itself, and the thread
+ * is not cancelled: a BTL writes to a device file, and a thread that ended there
+ * would leave the lock behind.
  */
-enum ummu_ompi_look ummu_ompi_begin_lookup(void);
-void ummu_ompi_end_lookup(enum ummu_ompi_look look);
+struct ummu_ompi_call ummu_ompi_begin_lookup(void);
+void ummu_ompi_end_lookup(struct ummu_ompi_call call);
 
 /**
  * ummu_ompi_begin_use - around calls of the cache that look nothing up
  *
  * As ummu_ompi_begin_lookup(), without the question whether anything has gone.
  */
-enum ummu_ompi_look ummu_ompi_begin_use(void);
+struct ummu_ompi_call ummu_ompi_begin_use(void);
 
 /**
  * ummu_ompi_begin_change, ummu_ompi_end_change - while the set of caches changes
@@ -79,8 +91,12 @@ void ummu_ompi_unwatch(struct ummu_watch *watch);
  */
 void ummu_ompi_tell(uint64_t start, uint64_t end);
 
-/** ummu_ompi_telling - does this thread do that right now? */
-bool ummu_ompi_telling(void);
+/**
+ * ummu_ompi_telling - does this thread tell of this very range right now?
+ *
+ * Others may go meanwhile, freed by who is told or by a signal handler.
+ */
+bool ummu_ompi_telling(uint64_t start, uint64_t end);
 
 /**
  * struct ummu_ompi_counters - for people; relaxed atomics

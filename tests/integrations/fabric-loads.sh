@@ -45,6 +45,14 @@ if "$build/tools/ummunotify" status >/dev/null; then
 	expect 'chosen by name' 1 'tells libfabric' FI_UMMUNOTIFY_VERBOSE=2 \
 		FI_MR_CACHE_MONITOR=ummunotify
 fi
+# A second name, whose object libfabric drops again: the first has to stay.
+mkdir "$scratch/twice" || exit 1
+cp "$FI_PROVIDER_PATH/ummunotify-fi.so" "$scratch/twice/" || exit 1
+ln "$scratch/twice/ummunotify-fi.so" "$scratch/twice/again-fi.so" || exit 1
+if "$build/tools/ummunotify" status >/dev/null; then
+	expect 'loaded twice' 1 'tells libfabric' FI_UMMUNOTIFY_VERBOSE=2 \
+		FI_PROVIDER_PATH="$scratch/twice" LD_LIBRARY_PATH="$build/lib"
+fi
 expect 'another monitor' 1 'steps aside.*FI_MR_CACHE_MONITOR.*memhooks' \
 	FI_UMMUNOTIFY_VERBOSE=2 FI_MR_CACHE_MONITOR=memhooks
 expect 'no cache at all' 1 'steps aside.*FI_MR_CACHE_MONITOR.*disabled' \

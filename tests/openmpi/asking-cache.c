@@ -49,6 +49,9 @@ static int made, kept;
 /* The next so many registrations have their memory remapped meanwhile. */
 static int disturbed;
 
+/* A registration is a place where its thread may be cancelled. */
+static bool cancellable;
+
 static uint64_t next_stamp(void)
 {
 	static uint64_t last;
@@ -101,6 +104,8 @@ static int register_memory(void *data, void *base, size_t size,
 	__atomic_add_fetch(&made, 1, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&kept, 1, __ATOMIC_RELAXED);
 	ours->stamp = stamp_of(base);
+	if (__atomic_load_n(&cancellable, __ATOMIC_RELAXED))
+		pthread_testcancel();
 	if (__atomic_load_n(&disturbed, __ATOMIC_RELAXED)) {
 		__atomic_sub_fetch(&disturbed, 1, __ATOMIC_RELAXED);
 		remap(base);
@@ -268,24 +273,105 @@ static void moving_it_is_not_kept(void **state)
 	unmap(other);
 }
 
+static void *attach(void *where)
+{
+	int segment = shmget(IPC_PRIVATE, LENGTH, IPC_CREAT | 0600);
+	void *addr;
+
+	assert_true(segment >= 0);
+	addr = shmat(segment, where, 0);
+	assert_ptr_not_equal(addr, (void *)-1);
+	shmctl(segment, IPC_RMID, NULL);
+	stamp(addr);
+	return addr;
+}
+
 /* Which hooks in libc see, and userfaultfd does not. */
 static void detached_memory_is_not_found(void **state)
 {
-	int i, segment;
+	int i;
 	void *addr = NULL;
 
 	(void)state;
 	for (i = 0; i < 10; i++) {
-		segment = shmget(IPC_PRIVATE, LENGTH, IPC_CREAT | 0600);
-		assert_true(segment >= 0);
-		addr = shmat(segment, addr, 0);
-		assert_ptr_not_equal(addr, (void *)-1);
-		shmctl(segment, IPC_RMID, NULL);
-		stamp(addr);
+		addr = attach(addr);
 		assert_false(hits(addr));
 		hits(addr);
 		assert_int_equal(shmdt(addr), 0);
 	}
+}
+
+/* Told that @first has gone, somebody who is fed by the hooks frees @second. */
+static void *first, *second;
+
+static void detach_second(void *addr, size_t length, void *data, bool from_alloc)
+{
+	void *gone = second;
+
+	(void)length;
+	(void)data;
+	(void)from_alloc;
+	if (addr != first || !gone)
+		return;
+	second = NULL;
+	shmdt(gone);
+}
+
+static void freed_by_who_is_told_is_not_found(void **state)
+{
+	void *third = map(NULL), *addr;
+
+	(void)state;
+	first = map(NULL);
+	addr = attach(NULL);
+	hits(first);
+	hits(addr);
+	print_message("attached memory is %s\n",
+		      hits(addr) ? "kept" : "not kept here");
+	assert_int_equal(opal_mem_hooks_register_release(detach_second, NULL),
+			 OPAL_SUCCESS);
+	second = addr;
+	unmap(first);
+	hits(third);
+	assert_null(second);
+	opal_mem_hooks_unregister_release(detach_second);
+	addr = attach(addr);
+	assert_false(hits(addr));
+	assert_int_equal(shmdt(addr), 0);
+	unmap(third);
+}
+
+static void *get_cancelled(void *addr)
+{
+	struct registration *registration;
+
+	pthread_cancel(pthread_self());
+	registration = get(addr, LENGTH);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	put(registration);
+	return NULL;
+}
+
+/* It would leave the lock behind, and whoever takes something out waits for it. */
+static void nobody_is_cancelled_inside(void **state)
+{
+	void *addr = map(NULL), *other = map(NULL), *result;
+	pthread_t thread;
+
+	(void)state;
+	hits(other);
+	__atomic_store_n(&cancellable, true, __ATOMIC_RELAXED);
+	pthread_create(&thread, NULL, get_cancelled, addr);
+	pthread_join(thread, &result);
+	__atomic_store_n(&cancellable, false, __ATOMIC_RELAXED);
+	print_message("the thread was %s\n", result == PTHREAD_CANCELED ?
+						     "cancelled" :
+						     "not cancelled");
+	remap(other);
+	assert_false(hits(other));
+	assert_null(result);
+	unmap(addr);
+	unmap(other);
 }
 
 static void a_child_does_not_look(void **state)
@@ -443,6 +529,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(moved_while_it_was_registered),
 		cmocka_unit_test(moving_it_is_not_kept),
 		cmocka_unit_test(detached_memory_is_not_found),
+		cmocka_unit_test(freed_by_who_is_told_is_not_found),
+		cmocka_unit_test(nobody_is_cancelled_inside),
 		cmocka_unit_test(a_child_does_not_look),
 		cmocka_unit_test(many_threads_find_nothing_stale),
 	};
