@@ -235,8 +235,8 @@ static bool decide_to_end(struct reader *self, uint64_t *events)
 
 	ummu_uffd_lock(process, &guard);
 	ending = is_needless(self);
-	if (ending)
-		process->state = UFFD_ENDING;
+	if (process->reader == self->serial)
+		process->state = ending ? UFFD_ENDING : UFFD_RUNNING;
 	*events = process->kernel_events;
 	ummu_uffd_unlock(process, &guard);
 	return ending;

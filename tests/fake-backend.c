@@ -135,8 +135,8 @@ static int fake_watch(struct ummu_monitor *monitor, uint64_t start,
 	fake->live++;
 	*watch_p = &watch->handle;
 	pthread_mutex_unlock(&fake->lock);
-	if (fake->on_watch)
-		fake->on_watch(fake->arg);
+	if (fake->on_watched)
+		fake->on_watched(fake->arg);
 	return 0;
 }
 

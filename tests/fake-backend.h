@@ -40,7 +40,7 @@ struct fake_range {
  * @unsettled:    how many settle calls will answer "do not know" (-1: all)
  * @on_watch:     called by watch and by unwatch, with no lock held
  * @on_settle:    called by settle, with no lock held
- * @on_watch:     called by watch when it has made one, with no lock held
+ * @on_watched:   called by watch when it has made one, with no lock held
  * @on_reading:   called by read before it looks for events, with no lock held
  * @on_read:      called by read when it has taken events, with no lock held
  * @on_release:   called by release; the range it was given last is @released
@@ -61,7 +61,7 @@ struct fake_monitor {
 	bool exact;
 	void (*on_watch)(void *arg);
 	void (*on_settle)(void *arg);
-	void (*on_watch)(void *arg);
+	void (*on_watched)(void *arg);
 	void (*on_reading)(void *arg);
 	void (*on_read)(void *arg);
 	void (*on_release)(void *arg);

@@ -227,7 +227,7 @@ static void meddle_once(void *arg)
 {
 	struct fixture *fixture = arg;
 
-	fixture->fake->on_watch = NULL;
+	fixture->fake->on_watched = NULL;
 	unmap_all(fixture);
 }
 
@@ -238,7 +238,7 @@ static void moved_before_it_is_linked_is_retried(void **state)
 	struct ummu_region *region;
 
 	fixture->fake->arg = fixture;
-	fixture->fake->on_watch = meddle_once;
+	fixture->fake->on_watched = meddle_once;
 	region = fixture_get(fixture, 0, 3, 0);
 	assert_true(ummu_region_valid(region));
 	fixture_put(fixture, region);
