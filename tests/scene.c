@@ -12,6 +12,15 @@
 #include "run.h"
 #include "witness.h"
 
+#if RUN_TSAN
+/* The process of a scene starts threads: it must not end for that. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "die_after_fork=0";
+}
+#endif
+
 #define SKIPPED 77
 
 /* Longer than all that a scene waits for, one after the other. */
