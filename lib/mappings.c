@@ -200,7 +200,7 @@ long ummu_mappings_count(void)
 	struct ummu_mappings walk;
 	struct ummu_mapping mapping;
 	long count = 0;
-	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	int fd = open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return -errno;

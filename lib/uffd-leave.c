@@ -177,7 +177,7 @@ static int open_walk(struct uffd_process *process,
 		ummu_mappings_begin(walk, tools->maps_fd, 0);
 		return fd;
 	}
-	fd = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+	fd = open("/proc/thread-self/smaps", O_RDONLY | O_CLOEXEC);
 	ummu_mappings_begin_smaps(walk, fd);
 	return fd;
 }

@@ -149,7 +149,10 @@ static int test_once(int fd)
 	return error;
 }
 
-/* Without /proc there is none, and watching is refused later. */
+/*
+ * Without /proc there is none, and watching is refused later.  By thread-self:
+ * where main() has left by pthread_exit(), /proc/self has no memory.
+ */
 static void open_proc(struct ummu_descriptor *descriptor, const char *path)
 {
 	if (ummu_descriptor_keep(descriptor, open(path, O_RDONLY | O_CLOEXEC)))
@@ -179,9 +182,9 @@ static int open_missing(const struct uffd_process *process,
 		}
 	}
 	if (!ummu_descriptor_is_ours(pagemap))
-		open_proc(pagemap, "/proc/self/pagemap");
+		open_proc(pagemap, "/proc/thread-self/pagemap");
 	if (!ummu_descriptor_is_ours(maps))
-		open_proc(maps, "/proc/self/maps");
+		open_proc(maps, "/proc/thread-self/maps");
 	return 0;
 }
 

@@ -107,20 +107,23 @@ static bool take_own_table(const struct uffd_start *start)
 }
 
 /*
+ * By syscall(), here and below: a sanitizer takes the numbers of two tables for
+ * the same descriptors.
+ *
  * epoll knows the file and not its number, unlike poll(): where the table is
  * shared, somebody may close the number, and use it for another file.
  */
 static int open_epoll(int fd)
 {
 	struct epoll_event event = { .events = EPOLLIN };
-	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	int epoll_fd = (int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC);
 
 	if (epoll_fd < 0)
 		return -errno;
-	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
+	if (syscall(SYS_epoll_ctl, epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
 		int error = -errno;
 
-		close(epoll_fd);
+		syscall(SYS_close, epoll_fd);
 		return error;
 	}
 	return epoll_fd;
@@ -164,7 +167,7 @@ static bool begin(struct uffd_start *start, struct reader *self)
 	} else if (ummu_uffd_probe(self->tools.fd) == UFFD_REFUSED) {
 		start->error = -EPERM;
 		start->what = "ioctl (by a seccomp filter?)";
-		close(self->epoll_fd);
+		syscall(SYS_close, self->epoll_fd);
 	}
 	report(start, self);
 	return self->serial != 0;
@@ -352,6 +355,6 @@ void *ummu_uffd_reader(void *argument)
 		wait_for_events(&self);
 	while (read_events(&self) && !look_around(&self));
 	/* All other descriptors go with a table of its own. */
-	close(self.epoll_fd);
+	syscall(SYS_close, self.epoll_fd);
 	return NULL;
 }

@@ -14,11 +14,20 @@
 #include "explain.h"
 #include "uffd-start.h"
 
+#if defined(__has_feature)
+#define SANITIZED \
+	(__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
 /*
  * Room for our frames; the C library puts thread-local storage there too, and
  * where that does not fit it says so and gets more.
  */
-#define STACK_BYTES ((size_t)256 << 10)
+#define STACK_BYTES ((size_t)(SANITIZED ? 2048 : 256) << 10)
 #define LARGE_STACK_BYTES ((size_t)8 << 20)
 
 /*
@@ -144,9 +153,8 @@ static bool collect_numbers(struct uffd_start *start, size_t most)
 		keep_number(start, &queue->bell.pull);
 	}
 	ummu_uffd_unlock(process, &guard);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	start->numbers[start->count++] = STDERR_FILENO; /* for its reports */
-#endif
+	if (SANITIZED) /* for its reports */
+		start->numbers[start->count++] = STDERR_FILENO;
 	return fits;
 }
 

@@ -39,7 +39,7 @@ struct scene {
 	struct ummu_region *held;
 	struct ummu_checkpoint checkpoint;
 	char *memory;
-	int uffd, event_fd;
+	int uffd, event_fd, cache_event_fd;
 };
 
 static int find_uffd(void)
@@ -79,6 +79,7 @@ static void set_up(struct scene *scene)
 				       &scene->held));
 	ummu_monitor_checkpoint(scene->monitor, &scene->checkpoint);
 	scene->event_fd = ummu_monitor_fd(scene->monitor);
+	scene->cache_event_fd = ummu_monitor_fd(scene->witness.monitor);
 	scene->uffd = find_uffd();
 	CHILD_REQUIRE(scene->uffd > 2);
 }
@@ -106,18 +107,21 @@ static void expect_failed(struct scene *scene)
 	CHILD_REQUIRE(ummu_rcache_get(scene->witness.rcache,
 				      scene->memory + page, page, 0,
 				      &region) == -EBADF);
-	CHILD_REQUIRE(ummu_monitor_open(NULL, &another) == -EBADF);
-	CHILD_REQUIRE(strlen(ummu_monitor_explain()) > 10);
-	CHILD_REQUIRE(!handle && !region && !another);
+	CHILD_REQUIRE(!handle && !region);
+	/* One that is opened now has a descriptor of its own. */
+	CHILD_REQUIRE(!ummu_monitor_open(NULL, &another));
+	CHILD_REQUIRE(!ummu_monitor_status(another));
+	ummu_monitor_close(another);
 }
 
-static void expect_events(struct scene *scene)
+/* The reader has a table of its own, and has read what was unmapped. */
+static void expect_events(struct scene *scene, uint32_t reason)
 {
 	struct ummu_event events[2];
 
 	CHILD_REQUIRE(ummu_monitor_read(scene->monitor, events, 2) == 1);
 	CHILD_REQUIRE(events[0].cookie == 7);
-	CHILD_REQUIRE(events[0].reason == UMMU_REASON_FAILED);
+	CHILD_REQUIRE(events[0].reason == reason);
 	CHILD_REQUIRE(ummu_monitor_read(scene->monitor, events, 2) == 0);
 }
 
@@ -138,7 +142,7 @@ static void found_by_a_check(void)
 	set_up(&scene);
 	close_all();
 	expect_failed(&scene);
-	expect_events(&scene);
+	expect_events(&scene, UMMU_REASON_FAILED);
 	tear_down(&scene);
 	munmap(scene.memory, 4 * page);
 }
@@ -155,7 +159,7 @@ static void found_by_an_unmap(void)
 	CHILD_REQUIRE(mremap(scene.memory + 2 * page, page, 2 * page,
 			     MREMAP_MAYMOVE) != MAP_FAILED);
 	expect_failed(&scene);
-	expect_events(&scene);
+	expect_events(&scene, UMMU_REASON_UNMAP);
 	tear_down(&scene);
 }
 
@@ -170,7 +174,7 @@ static void one_closed(void)
 	close(scene.uffd);
 	munmap(scene.memory, page);
 	CHILD_REQUIRE(poll(&poller, 1, 60000) == 1);
-	expect_events(&scene);
+	expect_events(&scene, UMMU_REASON_UNMAP);
 	CHILD_REQUIRE(poll(&poller, 1, 0) == 0);
 	expect_failed(&scene);
 	tear_down(&scene);
@@ -195,7 +199,7 @@ static void use_numbers_again(const struct scene *scene, struct reused *reused)
 {
 	reused->numbers[0] = scene->uffd;
 	reused->numbers[1] = scene->event_fd;
-	reused->numbers[2] = ummu_monitor_fd(scene->witness.monitor);
+	reused->numbers[2] = scene->cache_event_fd;
 	for (int i = 0; i < 3; i++) {
 		int *pair = reused->pairs[i];
 
@@ -249,7 +253,7 @@ static void numbers_used_again(struct reused reused)
 	use_numbers_again(&scene, &reused);
 	munmap(scene.memory, page);
 	expect_failed(&scene);
-	expect_events(&scene);
+	expect_events(&scene, UMMU_REASON_UNMAP);
 	tear_down(&scene);
 	expect_untouched(&reused);
 	munmap(scene.memory, 4 * page);

@@ -52,6 +52,9 @@ struct fixture {
 static void start(struct fixture *f)
 {
 	f->fake = fake_open(true);
+	/* It has no events that anybody is woken for. */
+	f->fake->base.event_fd = eventfd(0, EFD_CLOEXEC);
+	assert_true(f->fake->base.event_fd >= 0);
 	assert_int_equal(ummu_teller_start(&f->fake->base, MAX, false, notify,
 					   &f->teller),
 			 0);
@@ -61,6 +64,7 @@ static void start(struct fixture *f)
 static void stop(struct fixture *f)
 {
 	ummu_teller_stop(f->teller);
+	close(f->fake->base.event_fd);
 	fake_close(f->fake);
 	alarm(0);
 }

@@ -87,6 +87,7 @@ struct copy {
 	__typeof__(ummu_monitor_close) *close;
 	__typeof__(ummu_monitor_watch) *watch;
 	__typeof__(ummu_monitor_unwatch) *unwatch;
+	__typeof__(ummu_monitor_release) *release;
 	__typeof__(ummu_monitor_settle) *settle;
 	__typeof__(ummu_monitor_explain) *explain;
 	__typeof__(ummu_rcache_create) *create;
@@ -138,6 +139,7 @@ static void load_copy(struct copy *copy)
 	copy->close = call(handle, "ummu_monitor_close");
 	copy->watch = call(handle, "ummu_monitor_watch");
 	copy->unwatch = call(handle, "ummu_monitor_unwatch");
+	copy->release = call(handle, "ummu_monitor_release");
 	copy->settle = call(handle, "ummu_monitor_settle");
 	copy->explain = call(handle, "ummu_monitor_explain");
 	copy->create = call(handle, "ummu_rcache_create");
@@ -217,7 +219,7 @@ static void second_copy_is_refused(void **state)
 	struct copy copies[2];
 	struct ummu_monitor *monitors[2];
 	struct ummu_watch *first, *second, *untouched = NULL;
-	char *memory = map_pages(4);
+	char *memory = map_pages(4), *beside;
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {
@@ -233,24 +235,27 @@ static void second_copy_is_refused(void **state)
 			 -EBUSY);
 	assert_non_null(strstr(copies[1].explain(), "userfaultfd"));
 	assert_null(untouched);
-	/* Beside it there is no quarrel. */
-	assert_int_equal(copies[1].watch(monitors[1], memory + 2 * page,
-					 2 * page, 3, &second),
+	/* In a mapping beside it there is no quarrel. */
+	beside = map_pages(2);
+	assert_int_equal(mprotect(beside + page, page, PROT_NONE), 0);
+	assert_int_equal(copies[1].watch(monitors[1], beside, page, 3, &second),
 			 0);
 	munmap(memory + page, page);
 	assert_false(valid_in(&copies[0], first));
 	assert_true(valid_in(&copies[1], second));
-	munmap(memory + 2 * page, page);
+	munmap(beside, 2 * page);
 	assert_false(valid_in(&copies[1], second));
 	copies[0].unwatch(monitors[0], first);
 	copies[1].unwatch(monitors[1], second);
 
 	/* What the first one gave up, the second may have. */
+	munmap(memory + 2 * page, page);
 	map_again(memory + page, 2, 0);
 	assert_int_equal(copies[0].watch(monitors[0], memory + page, 2 * page,
 					 4, &first),
 			 0);
 	copies[0].unwatch(monitors[0], first);
+	assert_int_equal(copies[0].release(monitors[0], memory, 4 * page), 0);
 	assert_int_equal(copies[1].watch(monitors[1], memory + page, 2 * page,
 					 5, &second),
 			 0);
@@ -389,6 +394,7 @@ static void the_program_has_its_own(void **state)
 	assert_int_equal(foreign_register(fd, memory + page, 1), EBUSY);
 	assert_true(ummu_watch_valid(handle));
 	ummu_monitor_unwatch(monitor, handle);
+	assert_int_equal(ummu_monitor_release(monitor, memory + page, page), 0);
 	assert_int_equal(foreign_register(fd, memory + page, 1), 0);
 
 	ummu_monitor_close(monitor);
