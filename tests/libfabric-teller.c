@@ -51,10 +51,14 @@ struct fixture {
 
 static void start(struct fixture *f)
 {
+	int low;
+
 	f->fake = fake_open(true);
 	/* It has no events that anybody is woken for. */
-	f->fake->base.event_fd = eventfd(0, EFD_CLOEXEC);
-	assert_true(f->fake->base.event_fd >= 0);
+	low = eventfd(0, EFD_CLOEXEC);
+	f->fake->base.event_fd = fcntl(low, F_DUPFD_CLOEXEC, NUMBERS);
+	assert_true(f->fake->base.event_fd >= NUMBERS);
+	close(low);
 	assert_int_equal(ummu_teller_start(&f->fake->base, MAX, false, notify,
 					   &f->teller),
 			 0);
