@@ -94,8 +94,8 @@ static void try_io_uring(char *value, size_t size)
 static struct limit limits[] = {
 	{ .name = "vm.max_map_count",
 	  .path = "/proc/sys/vm/max_map_count",
-	  .meaning = "mappings a process may have; single watched pages take "
-		     "two each" },
+	  .meaning = "mappings a process may have; a quarter as many may be "
+		     "watched on uffd" },
 	{ .name = "RLIMIT_MEMLOCK",
 	  .read = read_memlock,
 	  .meaning = "bytes that may be pinned without CAP_IPC_LOCK" },
