@@ -57,6 +57,7 @@ cases_rcache_uffd() {
 
 cases_uffd_reader() {
 	local one="-DRELEASERS=0"
+	local when
 
 	# Without sizes: 1 watcher, 1 app.
 	cat <<-END
@@ -71,10 +72,14 @@ cases_uffd_reader() {
 	quick|refutes HANG|END_NO_PROBE|$one -DEND_NO_PROBE|a sweep without a probe
 	quick|refutes HANG|END_NO_EVENTS|$one -DEND_NO_EVENTS|... in which events may be read
 	quick|refutes HANG|END_WHILE_LEAVING|$one -DEND_WHILE_LEAVING|end while another thread unregisters
-	quick|refutes HANG|END_NO_LEDGER|$one -DEND_NO_LEDGER|... or after that has failed
+	all|refutes HANG|END_NO_LEDGER|$one -DEND_NO_LEDGER|... or after that has failed
 	END
 	events uffd-reader | while IFS='|' read -r event says; do
-		echo "quick|reaches|$event|$one -DREACH=$event|$says"
+		case $event in
+		R_IN_FLIGHT|R_READ) when=all ;;
+		*) when=quick ;;
+		esac
+		echo "$when|reaches|$event|$one -DREACH=$event|$says"
 	done
 }
 

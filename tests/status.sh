@@ -51,6 +51,82 @@ else
 fi
 expect "status shows consumers" $works '^  libfabric  *\(yes\|no\) ' status
 expect "status shows limits" $works 'vm.max_map_count  *[0-9]' status
+# Which table of descriptors the reader of uffd has, in words and in JSON; NAME
+# true|false WORDS COMMAND..., under which the tool runs.
+expect_table()
+{
+	local name=$1 shared=$2 words=$3
+	shift 3
+	"$@" "$tool" status --json >"$scratch/json" 2>&1
+	"$@" "$tool" status >"$scratch/out" 2>&1
+	if ! grep -q '^  uffd  *yes ' "$scratch/out"; then
+		echo "skip $name: $(grep '^  uffd ' "$scratch/out")"
+	elif tr -s ' \n' ' ' <"$scratch/out" | grep -q -- "$words" &&
+	     [ "$(shared_table "$scratch/json")" = "$shared" ]; then
+		echo "pass $name"
+	else
+		echo "FAIL $name: not $shared, or no '$words' in"
+		cat "$scratch/out" "$scratch/json"
+		failed=1
+	fi
+}
+
+shared_table()
+{
+	python3 - "$1" <<'PYTHON'
+import json
+import sys
+
+with open(sys.argv[1], encoding="utf-8") as file:
+    backends = json.load(file)["backends"]
+for backend in backends:
+    if backend["name"] == "uffd":
+        print(json.dumps(backend["shared_table"]))
+PYTHON
+}
+
+# Runs a command with close_range() and unshare() refused, as a sandbox may.
+# shellcheck disable=SC2317 # expect_table runs it
+no_own_table()
+{
+	python3 - "$@" <<'PYTHON'
+import ctypes
+import os
+import platform
+import struct
+import sys
+
+UNSHARE = {"x86_64": 272, "aarch64": 97}[platform.machine()]
+CLOSE_RANGE = 436
+LOAD_NUMBER, IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+ALLOW, EPERM = 0x7FFF0000, 0x00050001
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+
+code = b"".join(struct.pack("HBBI", *line) for line in (
+    (LOAD_NUMBER, 0, 0, 0),
+    (IF_EQUAL, 2, 0, UNSHARE),
+    (IF_EQUAL, 1, 0, CLOSE_RANGE),
+    (RETURN, 0, 0, ALLOW),
+    (RETURN, 0, 0, EPERM)))
+text = ctypes.create_string_buffer(code)
+program = struct.pack("HP", len(code) // 8, ctypes.addressof(text))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+zero, one = ctypes.c_ulong(0), ctypes.c_ulong(1)
+if prctl(PR_SET_NO_NEW_PRIVS, one, zero, zero, zero) or \
+   prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), program,
+         zero, zero):
+    sys.exit("no filter: " + os.strerror(ctypes.get_errno()))
+os.execv(sys.argv[1], sys.argv[1:])
+PYTHON
+}
+
+expect_table "the reader has descriptors of its own" false \
+	"has a table of descriptors of its own" env
+case $(uname -m) in
+x86_64|aarch64)
+	expect_table "or the program's, where it may not" true \
+		"shares the program's table of descriptors" no_own_table ;;
+esac
 # What the environment says about the drop-in for libfabric.
 drop_in=$(readlink -f "$1")/integrations/libfabric
 if [ -e "$drop_in/ummunotify-fi.so" ]; then

@@ -94,8 +94,8 @@ static void try_io_uring(char *value, size_t size)
 static struct limit limits[] = {
 	{ .name = "vm.max_map_count",
 	  .path = "/proc/sys/vm/max_map_count",
-	  .meaning = "mappings a process may have; single watched pages take "
-		     "two each" },
+	  .meaning = "mappings a process may have; a quarter as many may be "
+		     "watched on uffd" },
 	{ .name = "RLIMIT_MEMLOCK",
 	  .read = read_memlock,
 	  .meaning = "bytes that may be pinned without CAP_IPC_LOCK" },
@@ -183,6 +183,25 @@ static const char *best_backend(void)
 	return name;
 }
 
+/* May a program close descriptors that it does not know?  uffd has a reader. */
+static void print_table(const struct backend *backend)
+{
+	if (strcmp(backend->name, "uffd"))
+		return;
+	if (backend->flags & UMMU_CAPS_SHARED_TABLE)
+		printf("%13s its reader thread shares the program's table of "
+		       "descriptors, as\n%13s close_range() and unshare() are "
+		       "refused: where a program closes those\n%13s it does not "
+		       "know while a forked child holds copies, munmap() of\n"
+		       "%13s watched memory waits until the child ends\n",
+		       "", "", "", "");
+	else
+		printf("%13s its reader thread has a table of descriptors of "
+		       "its own: where a\n%13s program closes those it does not "
+		       "know, no munmap() waits for ever\n",
+		       "", "");
+}
+
 static void print(const struct backend *backends, size_t count,
 		  const struct utsname *system, const char *best,
 		  const struct ummu_consumer *consumers)
@@ -207,6 +226,7 @@ static void print(const struct backend *backends, size_t count,
 		       backend->flags & UMMU_CAPS_ONE_LOAD ?
 			       ", checks without system calls" :
 			       "");
+		print_table(backend);
 	}
 	if (best)
 		printf("  programs get %s\n", best);
@@ -239,6 +259,9 @@ static struct json_object *backend_json(const struct backend *backend)
 	json_object_object_add(object, "exact",
 			       json_object_new_boolean(backend->flags &
 						       UMMU_CAPS_EXACT));
+	json_object_object_add(object, "shared_table",
+			       json_object_new_boolean(backend->flags &
+						       UMMU_CAPS_SHARED_TABLE));
 	json_object_object_add(object, "reason",
 			       *backend->reason ?
 				       json_object_new_string(backend->reason) :

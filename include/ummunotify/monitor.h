@@ -68,9 +68,11 @@ struct ummu_monitor_opts {
  * The environment variable UMMU_MONITOR names a backend and wins over
  * @opts->backend; it is ignored in set-user-ID programs (secure execution).
  *
- * On kmod each monitor is a descriptor of the kernel module's device.  The
- * first monitor on uffd starts one thread for the process (all signals
- * blocked); every later monitor shares it and its userfaultfd.
+ * On kmod each monitor is a descriptor of the kernel module's device.  On uffd
+ * all monitors of the process share one userfaultfd, the files of /proc/self
+ * beside it, and one thread.  The thread starts with the first watch, ends one
+ * to two seconds after nothing is registered any more, and is started again
+ * when it is needed; the descriptors stay open (ummunotify(7)).
  *
  * Errors, of the last backend that was tried:
  *   -EINVAL      unknown backend name, bad @opts->size
@@ -81,8 +83,8 @@ struct ummu_monitor_opts {
  *   -EACCES      kmod: this user may not open the device
  *   -EPERM       kmod: nor may this container; uffd: it is forbidden here
  *   -ENOSYS      uffd: the kernel has none
- *   -EAGAIN      uffd: no thread could be started
- *   -EBADF       uffd: somebody closed the process's userfaultfd
+ *   -EBADF       uffd: somebody closed the process's userfaultfd, and what it
+ *                watched was not released within five seconds
  * ummu_monitor_explain() says which and what to do.
  */
 int ummu_monitor_open(const struct ummu_monitor_opts *opts,
@@ -112,9 +114,10 @@ const char *ummu_monitor_backend(const struct ummu_monitor *monitor);
  * ummu_monitor_status - can this monitor still be trusted?
  *
  * 0; -ECHILD in a child of fork; -EBADF after it failed (somebody closed its
- * descriptor).  Then nothing more can be watched.  On uffd every watch is
- * invalid for ever; on kmod those that there are stay true, and their events
- * can be read, for the kernel keeps them as long as the monitor is open.
+ * descriptor).  It does not recover, and nothing more can be watched on it;
+ * another one can be opened.  On uffd every watch of the process is invalid for
+ * ever; on kmod those that there are stay true, and their events can be read,
+ * for the kernel keeps them as long as the monitor is open.
  */
 int ummu_monitor_status(const struct ummu_monitor *monitor);
 
@@ -126,8 +129,10 @@ int ummu_monitor_status(const struct ummu_monitor *monitor);
  * returned 0.  It belongs to the monitor: do not read, write or close it.
  *
  * The first call may have to make it, and then returns -errno, with an
- * explanation, where that is refused: -EMFILE, -ENFILE, -ENOMEM, or -ECHILD in a
- * child of fork.  poll() ignores a negative descriptor, so check for it.
+ * explanation, where that is refused: -EMFILE, -ENFILE, -ENOMEM; on uffd -EAGAIN
+ * or -EPERM too, where the reader thread has to be started and cannot be; or
+ * -ECHILD in a child of fork.  poll() ignores a negative descriptor, so check for
+ * it.
  */
 int ummu_monitor_fd(const struct ummu_monitor *monitor);
 
@@ -161,20 +166,32 @@ struct ummu_watch {
  * Overlapping and equal ranges are fine.  A watch reports its first
  * invalidation and is then spent: it stays invalid until it is unwatched.
  *
+ * uffd registers the whole mappings with the kernel in which the range lies,
+ * and so splits none.  Watches are as exact as their ranges all the same; what
+ * costs more is that the kernel reports unmaps of the rest of such a mapping too.
+ *
  * Errors, after each of which nothing is watched:
  *   -EINVAL      length 0, or the range wraps; kmod: or no process can have
  *                such addresses
- *   -ENOMEM      no memory; uffd: or too many mappings (vm.max_map_count)
+ *   -ENOMEM      no memory; uffd: or too many mappings are watched.  A quarter
+ *                of vm.max_map_count may be; more while the process has less
+ *                than half of the mappings that this allows
  *   -EAGAIN      use the memory uncached this time.  uffd: the range was given
- *                back with madvise() a moment ago, or invalidations keep
- *                coming; kmod: too many events were not read
+ *                back with madvise() a moment ago, invalidations keep coming,
+ *                or no thread or descriptor is left to start the reader thread
+ *                with; kmod: too many events were not read
  *   -ENOSPC      kmod: a limit of the module is reached (its parameters
  *                watches_per_file, watches_per_process, watches_per_user)
  *   -EFAULT      uffd: part of the range is not mapped
- *   -EOPNOTSUPP  uffd, none: the backend cannot watch this kind of mapping
- *   -EBUSY       uffd: another userfaultfd owns part of the range; or somebody
- *                has claimed the monitor, see ummu_monitor_claim()
- *   -EPERM       uffd: a shared mapping that is read-only for good
+ *   -EOPNOTSUPP  uffd, none: the backend cannot watch this kind of mapping.
+ *                uffd: or /proc/self/maps cannot be read, or the range contains
+ *                the stack of the reader thread
+ *   -EBUSY       uffd: another userfaultfd owns part of the mappings in which
+ *                the range lies; or somebody has claimed the monitor, see
+ *                ummu_monitor_claim()
+ *   -EPERM       uffd: a shared mapping that is read-only for good; or a seccomp
+ *                filter forbids this thread to ask the userfaultfd, or the
+ *                process to start the reader thread again
  *   -ECHILD, -EBADF  see ummu_monitor_status()
  */
 int ummu_monitor_watch(struct ummu_monitor *monitor, const void *addr,
@@ -193,11 +210,12 @@ void ummu_monitor_unwatch(struct ummu_monitor *monitor,
  * ummu_monitor_release - give the kernel back what only ended watches needed
  * @addr, @length: the range; widened to whole pages
  *
- * A watch that has ended may leave its mapping registered with the kernel for
- * some seconds more, as most memory is watched again soon (uffd).  This returns
+ * A watch that has ended leaves its mapping registered with the kernel for one
+ * to two seconds more, as most memory is watched again soon (uffd).  This returns
  * once nothing that only ended watches needed is registered in the range any
  * more: for memory that its owner is about to hand to somebody else, such as a
- * userfaultfd of its own.  What a live watch needs stays.
+ * userfaultfd of its own.  A mapping that a live watch needs stays, all of it.
+ * The kernel walks the mapping meanwhile, and the caller waits for that.
  *
  * Returns 0; -EINVAL (length 0, or the range wraps), -ECHILD, -EBADF.
  */
@@ -225,8 +243,9 @@ static inline bool ummu_watch_spent(const struct ummu_watch *watch)
  *
  * False once an operation that removed or replaced a page of the range has
  * completed in any thread.  Never true again after that.  False too when the
- * monitor could not find out in bounded time (see ummu_watch_spent()) and in
- * a child of fork.
+ * monitor could not find out (see ummu_watch_spent()), in bounded time or, on
+ * uffd, because a seccomp filter forbids this thread to ask; and in a child of
+ * fork.
  *
  * Cost: one load and a predictable branch; on uffd one short system call too.
  * Memory ordering: an acquire of what the invalidating thread did.
@@ -443,6 +462,9 @@ struct ummu_caps {
 
 /**
  * ummu_monitor_caps - fill what @caps->size has room for
+ *
+ * On uffd it starts the reader thread if none has run yet: only that finds out
+ * whether UMMU_CAPS_SHARED_TABLE is so.
  *
  * -EINVAL, with an explanation, if that is 0 or over 4096, which is no size.
  */

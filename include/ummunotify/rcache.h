@@ -16,8 +16,9 @@
  *
  * THREAD SAFETY: any number of threads may use a cache, except while it is
  * created or destroyed.  Hits of 255 threads at a time take no lock and write
- * no memory that others write; those of more take a lock.  The pinner is called in the caller's thread, with no
- * lock of the library held; it may itself use other caches, not this one.
+ * no memory that others write; those of more take a lock.  The pinner is called
+ * in the caller's thread, with no lock of the library held; it may itself use
+ * other caches, not this one.
  *
  * FORK: in a child, ummu_rcache_get() answers -ECHILD and nothing is ever
  * deregistered; ummu_rcache_destroy() frees memory.
@@ -165,8 +166,9 @@ int ummu_rcache_flush(struct ummu_rcache *rcache, bool all);
  * after the change and before the next get.  Regions in use leave lookup now
  * and are deregistered by their last put.  Returns how many left, or -errno.
  *
- * It ends with ummu_monitor_release() of the range: memory in which no region is
- * in use may be handed to somebody else afterwards.
+ * It ends with ummu_monitor_release() of the range: the memory may be handed to
+ * somebody else afterwards, such as a userfaultfd of the program's own, unless a
+ * region of this or another cache, or a watch, still lies in the same mapping.
  */
 int ummu_rcache_invalidate(struct ummu_rcache *rcache, const void *addr,
 			   size_t length);
