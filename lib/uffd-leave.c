@@ -41,13 +41,31 @@ static enum left begin(struct uffd_process *process,
 	return left;
 }
 
-/* model: LEAVE_END */
-static void end(struct uffd_process *process)
+/* It could not be unregistered now.  The caller holds the lock. */
+static void put_back(struct uffd_process *process,
+		     const struct uffd_range *range)
+{
+	if (process->ledger.unused) {
+		ummu_uffd_ledger_add(process, range);
+		ummu_uffd_ledger_unneeded(process, range);
+	} else {
+		process->ledger.strays = true;
+	}
+	/* A sweep may have passed it by: END_COMMIT must not follow. */
+	if (process->state == UFFD_ENDING)
+		process->state = UFFD_RUNNING;
+}
+
+/* model: LEAVE_END.  @kept: it is registered still. */
+static void end(struct uffd_process *process, const struct uffd_range *range,
+		bool kept)
 {
 	struct uffd_guard guard;
 
 	ummu_uffd_lock(process, &guard);
 	process->is_leaving = false;
+	if (kept)
+		put_back(process, range);
 	pthread_cond_broadcast(&process->changed);
 	ummu_uffd_unlock(process, &guard);
 }
@@ -64,18 +82,13 @@ bool ummu_uffd_wait_while_leaving(struct uffd_process *process,
 	return waited;
 }
 
-/* Back into the ledger: it could not be unregistered now. */
+/* It was another's turn: later. */
 static void keep(struct uffd_process *process, const struct uffd_range *range)
 {
 	struct uffd_guard guard;
 
 	ummu_uffd_lock(process, &guard);
-	if (process->ledger.unused) {
-		ummu_uffd_ledger_add(process, range);
-		ummu_uffd_ledger_unneeded(process, range);
-	} else {
-		process->ledger.strays = true;
-	}
+	put_back(process, range);
 	ummu_uffd_unlock(process, &guard);
 }
 
@@ -84,30 +97,21 @@ static void keep(struct uffd_process *process, const struct uffd_range *range)
  * have got memory that was unmapped without a word to us, by shmdt() say; so
  * ask first, by registering it, whether it is ours.
  */
-static enum left try_to_leave(struct uffd_process *process,
-			      const struct uffd_tools *tools,
-			      const struct uffd_range *range, bool patient)
+static enum left leave(struct uffd_process *process,
+		       const struct uffd_tools *tools,
+		       const struct uffd_range *range, bool patient)
 {
 	enum left left = begin(process, range, patient);
 
+	if (left == KEPT)
+		keep(process, range);
 	if (left != LEFT)
 		return left;
 	if (ummu_uffd_register(tools->fd, range))
 		left = FOREIGN;
 	else if (ummu_uffd_unregister(tools->fd, range))
 		left = KEPT;
-	end(process);
-	return left;
-}
-
-static enum left leave(struct uffd_process *process,
-		       const struct uffd_tools *tools,
-		       const struct uffd_range *range, bool patient)
-{
-	enum left left = try_to_leave(process, tools, range, patient);
-
-	if (left == KEPT)
-		keep(process, range);
+	end(process, range, left == KEPT);
 	return left;
 }
 

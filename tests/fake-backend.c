@@ -164,7 +164,9 @@ static int fake_release(struct ummu_monitor *monitor, uint64_t start,
 
 	if (in_child(fake))
 		return -ECHILD;
+	pthread_mutex_lock(&fake->lock);
 	fake->released = (struct fake_range){ .start = start, .last = last };
+	pthread_mutex_unlock(&fake->lock);
 	if (fake->on_release)
 		fake->on_release(fake->arg);
 	return fake->failed ? -EBADF : 0;

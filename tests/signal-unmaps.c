@@ -115,6 +115,18 @@ static unsigned int use_until_taken(struct ummu_monitor *monitor,
 	return now != before && ummu_watch_valid(handle);
 }
 
+/* The first watch maps memory for itself: not where the handler just unmapped. */
+static void watch_once(struct ummu_monitor *monitor)
+{
+	struct ummu_watch *handle;
+	char *memory = map_page();
+
+	assert_int_equal(ummu_monitor_watch(monitor, memory, page, 0, &handle),
+			 0);
+	ummu_monitor_unwatch(monitor, handle);
+	munmap(memory, page);
+}
+
 static void handler_unmaps_while_watching(void **state)
 {
 	double since = run_seconds();
@@ -126,6 +138,7 @@ static void handler_unmaps_while_watching(void **state)
 	(void)state;
 	assert_int_equal(ummu_monitor_open(NULL, &monitor), 0);
 	uffd = witness_on(monitor, "uffd");
+	watch_once(monitor);
 	for (; goes_on(since); turns++) {
 		char *memory = map_page();
 		uint64_t before, after;
