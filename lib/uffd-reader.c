@@ -182,7 +182,9 @@ static void wait_for_events(const struct reader *self)
 	const struct timespec nap = { .tv_nsec = 1000000 };
 	struct epoll_event event;
 
-	if (epoll_wait(self->epoll_fd, &event, 1, TICK_MS) < 0 && errno != EINTR)
+	if (syscall(SYS_epoll_pwait, self->epoll_fd, &event, 1, TICK_MS, NULL,
+		    0) < 0 &&
+	    errno != EINTR)
 		syscall(SYS_nanosleep, &nap, NULL);
 }
 

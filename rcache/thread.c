@@ -9,6 +9,7 @@
 
 #include "../base/call.h"
 #include "../base/lock.h"
+#include "../base/stay.h"
 #include "../base/wipe.h"
 #include "lane.h"
 
@@ -68,6 +69,8 @@ static void give_back(void *unused)
 
 static void make_pool(void)
 {
+	/* Threads that end run give_back(), also after a dlclose(). */
+	ummu_stay_loaded();
 	pool = ummu_wipe_alloc(sizeof(*pool));
 	if (!pool) {
 		pool_error = -errno;

@@ -131,6 +131,21 @@ static void used_by_a_thread(void)
 	fork_once();
 }
 
+/* Without a reader: what is left is the destructor of the thread's number. */
+static void used_without_userfaultfd(void)
+{
+	pthread_t thread;
+
+	set_up();
+	setenv("UMMU_MONITOR", "none", 1);
+	REQUIRE(!p_plugin_open());
+	thread = start_user();
+	p_plugin_close();
+	unload();
+	end_user(thread);
+	fork_once();
+}
+
 /* The reader still has something to read. */
 static void left_watching(void)
 {
@@ -169,6 +184,7 @@ int main(int argc, char **argv)
 		{ "never_used", never_used },
 		{ "opened_and_closed", opened_and_closed },
 		{ "used_by_a_thread", used_by_a_thread },
+		{ "used_without_userfaultfd", used_without_userfaultfd },
 		{ "left_watching", left_watching },
 		{ "loaded_again", loaded_again },
 	};
