@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * call.h - what holds around each public call: errno stays, nobody is cancelled.
+ * call.h - keep the caller's thread undisturbed by each public call.
  *
- * The calls answer with -errno, so that a program may look at its own errno
- * after them.  And a thread that ended in the middle of a call (deferred
- * cancellation, at an open() or read() in it) would leave locked what it holds
- * and lose what it has made.  A cancellation that comes meanwhile is acted upon
- * at the thread's next cancellation point.
+ * A call returns -errno and leaves errno as it was, as a program may look at
+ * its own errno afterwards.  A call also disables cancellation: a thread that
+ * was cancelled in the middle of it, at an open() or read(), would leave its
+ * locks locked and lose what it has made.  A cancellation that is requested
+ * meanwhile takes effect at the thread's next cancellation point.
  *
- * What is called for every hit and reaches no cancellation point keeps errno by
- * itself, which costs next to nothing: ummu_monitor_settle() and the like.
+ * Calls that are made for every hit, such as ummu_monitor_settle(), reach no
+ * cancellation point.  They save errno themselves, which costs next to nothing.
  *
- * A call within a call may do the same again.
+ * These pairs may be nested.
  */
 #ifndef UMMU_CALL_H
 #define UMMU_CALL_H
@@ -20,7 +20,7 @@
 #include <pthread.h>
 
 /**
- * struct ummu_call - what a call has found
+ * struct ummu_call - what a call restores when it returns
  * @error:  errno
  * @cancel: PTHREAD_CANCEL_ENABLE or _DISABLE
  */
@@ -43,7 +43,7 @@ static inline void ummu_call_end(const struct ummu_call *call)
 	errno = call->error;
 }
 
-/** ummu_call_return - the same, in the statement that has the result. */
+/** ummu_call_return - end the call and return @result. */
 static inline int ummu_call_return(const struct ummu_call *call, int result)
 {
 	ummu_call_end(call);

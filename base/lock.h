@@ -3,27 +3,28 @@
  * lock.h - the mutexes of this project, so that a test can tell who holds one.
  *
  * No lock of this project is held while memory is allocated or freed, text is
- * formatted, or a thread-local variable is used for the first time: each can
- * unmap memory, or wait for an allocator's lock, and an unmap can wait for the
- * holder of ours.  Built with UMMU_COUNT_LOCKS these functions count what the
- * calling thread holds, and a test's malloc() refuses to run while it holds any
- * (tests/no-allocation-under-lock).
+ * formatted, or a thread-local variable is used for the first time.  Each of
+ * these can unmap memory or wait for an allocator's lock, and an unmap can wait
+ * for the holder of our lock.  With UMMU_COUNT_LOCKS defined, these functions
+ * count the locks that the calling thread holds, and the malloc() of a test
+ * refuses to run while there are any (tests/no-allocation-under-lock).
  *
  * The order of locks.  Whoever holds one takes only those that come after it.
- *   1. The caller's: the application's, the allocator's, the loader's, and what
- *      their fork handlers take.  We are called with them held, so with a lock
- *      of ours held we neither call out nor wait for what takes one of these.
- *   2. A drop-in's (integrations/) and a pinner's (pinners/).  A cache calls its
- *      pinner with no lock held.
+ *   1. Those of our callers: of the application, the allocator, the loader, and
+ *      what their fork handlers take.  We are called with these held, so while
+ *      we hold a lock of ours we neither call any code that takes one of them,
+ *      nor wait for a thread that may.
+ *   2. A drop-in's (integrations/) and a pinner's (pinners/).  A cache calls
+ *      its pinner with no lock held.
  *   3. rcache->lock (rcache/internal.h).  With it held the cache reads events
  *      and the generation, which takes a monitor's lock.  A monitor knows no
- *      cache, so this is never the other way round.
+ *      cache, so it never takes these two in the other order.
  *   4. A monitor's.  uffd: @members, then @lock of struct uffd_process.  kmod:
  *      @lock of struct kmod_monitor.
  * The locks in rcache/thread.c and pinners/cuda-driver.c are held alone, for a
  * few stores.
  *
- * Context: as pthread_mutex_lock() and its kin; never a signal handler.
+ * Context: any thread, never a signal handler.
  */
 #ifndef UMMU_LOCK_H
 #define UMMU_LOCK_H
@@ -33,7 +34,7 @@
 #include <time.h>
 
 #ifdef UMMU_COUNT_LOCKS
-/* Locks that the calling thread holds; initial-exec, so never allocated. */
+/* How many locks the calling thread holds; initial-exec needs no allocation. */
 extern __thread unsigned int ummu_locks_held
 	__attribute__((tls_model("initial-exec")));
 #define UMMU_LOCKS_HELD_ADD(change) ((void)(ummu_locks_held += (change)))
@@ -74,7 +75,7 @@ static inline void ummu_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
 	UMMU_LOCKS_HELD_ADD(1u);
 }
 
-/** ummu_cond_wait_until - the same until CLOCK_REALTIME says @until: ETIMEDOUT. */
+/** ummu_cond_wait_until - likewise; ETIMEDOUT at @until (CLOCK_REALTIME). */
 static inline int ummu_cond_wait_until(pthread_cond_t *cond,
 				       pthread_mutex_t *mutex,
 				       const struct timespec *until)

@@ -11,13 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Weak: a static program has none, and never loses its code. */
+/* Weak: a static program has no dlopen(), and its code is never unmapped. */
 #pragma weak dlopen
 
 /**
- * struct search - for the object that contains this code
- * @first: the next one is the program itself, which comes first and stays
- * @name:  of the object, a copy; NULL: not found, or the program
+ * struct search - the search for the object that contains this code
+ * @first: the next object is the program, which comes first, never unmapped
+ * @name:  a copy of the object's name; NULL if it is the program, or not found
  */
 struct search {
 	bool first;
@@ -57,7 +57,7 @@ static void stay(void)
 	if (!dlopen)
 		return;
 	dl_iterate_phdr(look_at, &search);
-	/* The handle is never closed; NOLOAD: it is loaded, this runs. */
+	/* NODELETE is the purpose.  NOLOAD, as this code is loaded already. */
 	if (search.name)
 		dlopen(search.name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 	free(search.name);

@@ -2,9 +2,9 @@
 /*
  * stay.h - keep this library's code in memory.
  *
- * A thread that runs our code, and a destructor of thread-specific data, must
- * not lose it to dlclose().  The shared library is linked with -z nodelete; a
- * plugin that contains the static one is not.
+ * dlclose() must not unmap code that a thread of ours still runs, or that is a
+ * destructor of thread-specific data.  The shared library is linked with
+ * -z nodelete, but a plugin that contains the static library may not be.
  */
 #ifndef UMMU_STAY_H
 #define UMMU_STAY_H
@@ -12,8 +12,8 @@
 /**
  * ummu_stay_loaded - from here on dlclose() does not unmap this code
  *
- * Any number of times, from any thread, with no lock held: the dynamic linker
- * may allocate, and runs under a lock of its own.
+ * May be called any number of times, from any thread.  The caller holds no
+ * lock: the dynamic linker may allocate, and takes a lock of its own.
  */
 void ummu_stay_loaded(void);
 

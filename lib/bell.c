@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* bell.c - a descriptor that a program polls for "events are waiting". */
+/* bell.c - a descriptor that a program polls to learn that events wait. */
 #define _GNU_SOURCE
 #include "bell.h"
 
@@ -38,7 +38,7 @@ void ummu_bell_destroy(struct ummu_bell *bell)
 	ummu_descriptor_close(&bell->pull);
 }
 
-/* By syscall(): write() and read() are cancellation points. */
+/* By syscall(), as write() and read() are cancellation points. */
 void ummu_bell_ring(const struct ummu_bell *bell)
 {
 	if (ummu_descriptor_is_ours(&bell->pull))

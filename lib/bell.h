@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bell.h - a descriptor that a program polls for "events are waiting".
+ * bell.h - a descriptor that a program polls to learn that events wait.
  *
- * A pipe: it can be told from any other file (descriptor.h), which an eventfd
- * cannot.  Made only for those who ask for it, as most monitors are never
- * polled.  The caller locks.
+ * It is a pipe, which can be told from any other file (descriptor.h); an
+ * eventfd cannot.  A monitor makes one only when it is asked for it, as most
+ * monitors are never polled.  Nothing here takes a lock: the caller sees to
+ * that.
  */
 #ifndef UMMU_BELL_H
 #define UMMU_BELL_H
@@ -15,8 +16,8 @@
 
 /**
  * struct ummu_bell - the two ends of the pipe
- * @poll: what the program polls; its number is -1 until the bell is made
- * @pull: what we write to
+ * @poll: the end that the program polls; its number is -1 before it is made
+ * @pull: the end that this library writes to
  */
 struct ummu_bell {
 	struct ummu_descriptor poll, pull;
@@ -25,10 +26,10 @@ struct ummu_bell {
 #define UMMU_NO_BELL \
 	((struct ummu_bell){ UMMU_NO_DESCRIPTOR, UMMU_NO_DESCRIPTOR })
 
-/** ummu_bell_make - 0, or -errno after ummu_explain(); without a lock. */
+/** ummu_bell_make - 0, or -errno, explained; the caller holds no lock. */
 int ummu_bell_make(struct ummu_bell *bell);
 
-/** ummu_bell_destroy - close what is still ours. */
+/** ummu_bell_destroy - close the ends that are still ours. */
 void ummu_bell_destroy(struct ummu_bell *bell);
 
 static inline bool ummu_bell_is_made(const struct ummu_bell *bell)
@@ -37,10 +38,10 @@ static inline bool ummu_bell_is_made(const struct ummu_bell *bell)
 }
 
 /**
- * ummu_bell_ring, ummu_bell_silence - make it readable, or not
+ * ummu_bell_ring, ummu_bell_silence - make it readable, and unreadable again
  *
- * Neither blocks, allocates or is a cancellation point.  To ring twice does no
- * harm.  errno changes.
+ * Neither function blocks, allocates or is a cancellation point.  Either may
+ * change errno.  To ring twice does no harm.
  */
 void ummu_bell_ring(const struct ummu_bell *bell);
 void ummu_bell_silence(const struct ummu_bell *bell);

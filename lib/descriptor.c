@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* descriptor.c - descriptors that are known again if others close them. */
+/* descriptor.c - descriptors that this library can recognise as its own. */
 #define _GNU_SOURCE
 #include "descriptor.h"
 
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A table of this many descriptors is small. */
+/* Numbers stay below this, so that the kernel's table stays small. */
 #define HIGH_DESCRIPTORS 1024
 
 int ummu_descriptor_move_high(int fd)

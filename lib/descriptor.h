@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * descriptor.h - descriptors that are known again if others close them.
+ * descriptor.h - descriptors that this library can recognise as its own.
  *
- * Programs close descriptors that they do not own, and the number then stands
- * for another file: it must be neither read nor written nor closed by us.  What
- * tells files apart is the pair of device and inode number.  Pipes, files of
- * /proc and, since Linux 5.12, userfaultfds have an inode of their own; other
- * anonymous files, as eventfds, share one and cannot be told apart by it, so
- * none of them is kept here.
+ * Programs close descriptors that they do not own.  The number may then stand
+ * for another file, which this library must not read, write or close.  The
+ * device and the inode number together tell files apart.  Each pipe, each file
+ * of /proc and, since Linux 5.12, each userfaultfd has an inode of its own.
+ * Other anonymous files, such as eventfds, share one inode, so none of them is
+ * kept here.
  */
 #ifndef UMMU_DESCRIPTOR_H
 #define UMMU_DESCRIPTOR_H
@@ -15,9 +15,9 @@
 #include <sys/types.h>
 
 /**
- * struct ummu_descriptor - a descriptor of this library's
+ * struct ummu_descriptor - a descriptor of this library
  * @fd:     its number, or -1
- * @device, @inode: what fstat() said of it when it was opened
+ * @device, @inode: what fstat() said of it when it was kept
  */
 struct ummu_descriptor {
 	int fd;
@@ -29,20 +29,21 @@ struct ummu_descriptor {
 
 /**
  * ummu_descriptor_keep - remember a new descriptor under a high number
- * @fd: the descriptor; a negative number is passed on
+ * @fd: the descriptor, or -errno, which is returned
  *
- * New descriptors get the lowest free number, so one near the top is not taken
- * by another file by chance.  Returns 0, or -errno after closing @fd.
+ * The kernel gives new descriptors the lowest free number, so that a high
+ * number is not given to another file by chance.  Returns 0, or -errno after
+ * closing @fd.
  */
 int ummu_descriptor_keep(struct ummu_descriptor *descriptor, int fd);
 
 enum ummu_identity {
 	UMMU_OURS,     /* the number stands for the file that was kept */
-	UMMU_NOT_OURS, /* it is closed, or stands for another file */
-	UMMU_NOT_TOLD, /* this thread may not ask: a seccomp filter */
+	UMMU_NOT_OURS, /* the number is free, or stands for another file */
+	UMMU_NOT_TOLD, /* fstat() is refused, as by a seccomp filter */
 };
 
-/** ummu_descriptor_identity - one system call; any context, errno changes. */
+/** ummu_descriptor_identity - one system call; may run with locks held. */
 enum ummu_identity
 ummu_descriptor_identity(const struct ummu_descriptor *descriptor);
 
@@ -52,10 +53,10 @@ ummu_descriptor_is_ours(const struct ummu_descriptor *descriptor)
 	return ummu_descriptor_identity(descriptor) == UMMU_OURS;
 }
 
-/** ummu_descriptor_close - if it is still ours; its number is -1 afterwards. */
+/** ummu_descriptor_close - close it if it is still ours; set @fd to -1. */
 void ummu_descriptor_close(struct ummu_descriptor *descriptor);
 
-/** ummu_descriptor_move_high - the new number of @fd, or @fd without room. */
+/** ummu_descriptor_move_high - returns a high number for @fd, or @fd itself. */
 int ummu_descriptor_move_high(int fd);
 
 #endif

@@ -30,7 +30,10 @@ static int query(int fd, uint64_t address, struct ummu_mapping *mapping)
 	return 0;
 }
 
-/* The text; longer lines are cut, never split. */
+/*
+ * Reading the text of maps or smaps.  A line that is longer than its buffer is
+ * cut, and the rest of it is skipped.
+ */
 
 static int next_byte(struct ummu_mappings *walk)
 {
@@ -60,7 +63,7 @@ static bool next_line(struct ummu_mappings *walk, char *line, size_t size)
 	return byte >= 0;
 }
 
-/* By hand: strtoull() and sscanf() look at the locale. */
+/* Not strtoull() or sscanf(): they use thread-local data, the locale. */
 static const char *hexadecimal(const char *text, uint64_t *number)
 {
 	const char *digits = "0123456789abcdef", *digit;
@@ -99,7 +102,7 @@ static bool next_in_text(struct ummu_mappings *walk,
 	return false;
 }
 
-/* The flags of a mapping are the last line about it. */
+/* The line with the flags is the last one about a mapping. */
 static void read_flags(struct ummu_mappings *walk, struct ummu_mapping *mapping)
 {
 	char line[512];
@@ -153,7 +156,7 @@ int ummu_mappings_next(struct ummu_mappings *walk, struct ummu_mapping *mapping)
 
 bool ummu_mappings_are_fast(int fd)
 {
-	/* Relaxed: the kernel is the same for every thread, and orders nothing. */
+	/* Relaxed: every thread gets the same answer; it orders nothing. */
 	static int known; /* 1: yes, -1: no, 0: not asked yet */
 	struct ummu_mapping unused;
 	int answer = __atomic_load_n(&known, __ATOMIC_RELAXED);
@@ -161,7 +164,7 @@ bool ummu_mappings_are_fast(int fd)
 	if (!answer) {
 		int error = query(fd, 0, &unused);
 
-		/* Any other error may be this thread's, as of a sandbox. */
+		/* Another error may be this thread's alone, in a sandbox. */
 		if (error && error != -ENOTTY)
 			return false;
 		answer = error ? -1 : 1;
@@ -205,7 +208,7 @@ long ummu_mappings_count(void)
 	if (fd < 0)
 		return -errno;
 	ummu_mappings_begin(&walk, fd, 0);
-	walk.text = true; /* quicker for all of them */
+	walk.text = true; /* quicker where all mappings are asked for */
 	while (ummu_mappings_next(&walk, &mapping) > 0)
 		count++;
 	close(fd);

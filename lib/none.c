@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* none.c - the backend that watches nothing, for programs told to go without. */
+/* none.c - the backend that watches nothing, for who asks for no monitor. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -15,7 +15,8 @@
 
 /**
  * struct none_monitor - a monitor
- * @lock: protects @bell, which is never rung
+ * @lock: protects @bell
+ * @bell: made when it is asked for, and never rung
  */
 struct none_monitor {
 	struct ummu_monitor base;
@@ -28,7 +29,7 @@ static struct none_monitor *of(struct ummu_monitor *monitor)
 	return container_of(monitor, struct none_monitor, base);
 }
 
-/* Reads as 0 in a forked child, which so learns that it is one. */
+/* It is 1, and 0 in a forked child, as a fork wipes its page. */
 static uint64_t *alive_word(const struct ummu_monitor *monitor)
 {
 	return (uint64_t *)(uintptr_t)monitor->generation;
@@ -87,7 +88,7 @@ static void none_unwatch(struct ummu_monitor *monitor, struct ummu_watch *watch)
 	(void)monitor, (void)watch;
 }
 
-/* For programs that poll it all the same. */
+/* Makes a bell that never rings, for programs that poll whatever they have. */
 static int none_event_fd(struct ummu_monitor *monitor)
 {
 	struct none_monitor *ours = of(monitor);
@@ -104,7 +105,7 @@ static int none_event_fd(struct ummu_monitor *monitor)
 		fd = ours->bell.poll.fd;
 		ummu_mutex_unlock(&ours->lock);
 		if (fd >= 0) {
-			ummu_bell_destroy(&bell); /* another was faster */
+			ummu_bell_destroy(&bell); /* if another was faster */
 			return fd;
 		}
 		error = ummu_bell_make(&bell);

@@ -12,12 +12,12 @@
 #include "uffd-abi.h"
 #include "uffd.h"
 
-/* Messages fetched by one read. */
+/* How many messages one read fetches at most. */
 #define BATCH 16
 
 /*
- * How often SETTLE asks before it gives up.  The count falls when the thread
- * that unmapped runs again; each round yields the processor to it.
+ * How often SETTLE asks before it gives up.  The kernel's count falls when the
+ * thread that unmaps runs again; each round yields the CPU to it.
  */
 #define PROBE_ROUNDS 256
 
@@ -27,11 +27,12 @@ static void count(uint64_t *counter, uint64_t amount)
 }
 
 /*
- * model: PROBE.  An empty range is refused with EINVAL, but the kernel looks
- * at its count of operations in flight first, and answers EAGAIN then.
+ * model: PROBE.  The kernel refuses an empty range with EINVAL.  Before it
+ * looks at the range it looks at its count of operations in flight, and answers
+ * EAGAIN if that is not zero.
  *
- * Part of its caller: after a system call returns are mispredicted, and that is
- * most of what a check costs beside it.
+ * Always inline: the CPU mispredicts the first function returns after a system
+ * call, which would be most of what a check costs beside that call.
  */
 static inline __attribute__((always_inline)) enum uffd_probe probe(int fd)
 {
@@ -64,7 +65,7 @@ static void remember_grace(struct uffd_process *process,
 		if (process->grace[i].until < oldest->until)
 			oldest = &process->grace[i];
 	process->grace_last = now + UFFD_GRACE_NS;
-	if (oldest->until > now) { /* no room: then for every range */
+	if (oldest->until > now) { /* no room: no range may be watched */
 		process->grace_all = process->grace_last;
 		return;
 	}
@@ -94,8 +95,9 @@ bool ummu_uffd_in_grace(const struct uffd_process *process,
 }
 
 /*
- * A page that is write-protected although nobody here asked for it: left by
- * somebody's earlier userfaultfd.  A thread waits for it to be released.
+ * A thread has written to a write-protected page, and waits until the page is
+ * released.  This library protects none: another userfaultfd, which had the
+ * mapping before, has left it so.
  */
 static void release_fault(int fd, uint64_t address)
 {
@@ -123,7 +125,7 @@ static void store_unmap(struct uffd_process *process,
 	ummu_uffd_ledger_gone(process, range);
 }
 
-/* Comes before the pages go; the mapping stays. */
+/* The event comes before the pages go; the mapping stays, and is registered. */
 static void store_remove(struct uffd_process *process,
 			 const struct uffd_range *range)
 {
@@ -133,7 +135,7 @@ static void store_remove(struct uffd_process *process,
 	remember_grace(process, range);
 }
 
-/* What was registered is so at its new place, too. */
+/* A mapping that was registered is still registered where it was moved to. */
 static void store_remap(struct uffd_process *process, uint64_t from,
 			uint64_t to, uint64_t length)
 {
@@ -142,7 +144,7 @@ static void store_remap(struct uffd_process *process, uint64_t from,
 
 	ummu_watch_hit(&process->watches, old.start, old.last, UMMU_REASON_MOVE);
 	ummu_uffd_ledger_moved(process, &old, &new);
-	/* MREMAP_DONTUNMAP has left it there, and registered. */
+	/* MREMAP_DONTUNMAP leaves the old mapping there, still registered. */
 	if (is_mapped(from))
 		process->ledger.strays = true;
 }
@@ -171,7 +173,7 @@ static void store_message(struct uffd_process *process, int fd,
 	}
 }
 
-/* model: DRAIN_READ.  By syscall(): read() would be a cancellation point. */
+/* model: DRAIN_READ.  By syscall(), as read() is a cancellation point. */
 static int read_messages(int fd, struct uffd_msg *messages)
 {
 	long bytes = syscall(SYS_read, fd, messages, BATCH * sizeof(*messages));
@@ -184,9 +186,10 @@ static void begin_store(struct uffd_process *process)
 	/*
 	 * Odd before the first message is read: a thread whose munmap returned
 	 * because its message was read must find the sequence odd, or the
-	 * message stored.  Nobody else writes it (lock).  The full fence keeps
-	 * the store before the read on its own terms; the kernel's locks
-	 * around the message queue order it for the unmapping thread.
+	 * message stored.  The caller holds the lock, so nobody else writes it.
+	 * The fence orders this store before the read of the message; the
+	 * kernel's locks around its message queue order that read before the
+	 * return of munmap.
 	 */
 	__atomic_store_n(&process->sequence, process->sequence + 1,
 			 __ATOMIC_RELAXED);
@@ -195,7 +198,7 @@ static void begin_store(struct uffd_process *process)
 
 static void end_store(struct uffd_process *process)
 {
-	/* Release: who sees it even again sees all that was stored. */
+	/* Release: a thread that sees it even again sees what was stored. */
 	__atomic_store_n(&process->sequence, process->sequence + 1,
 			 __ATOMIC_RELEASE);
 }
@@ -205,9 +208,15 @@ void ummu_uffd_lose(struct uffd_process *process)
 	begin_store(process);
 	ummu_watch_hit(&process->watches, 0, UINT64_MAX, UMMU_REASON_FAILED);
 	process->uffd.fd = -1;
-	/* Relaxed: whoever still probes the old number asks for its identity. */
+	/*
+	 * Relaxed: a lookup that sees the sequence of end_store() sees this
+	 * too.  One that came before may still probe the old number.
+	 */
 	__atomic_store_n(&process->fd, -1, __ATOMIC_RELAXED);
-	/* After the words: who sees this finds every watch invalid. */
+	/*
+	 * Release, after the state words: a thread that sees the loss finds
+	 * every watch invalid.
+	 */
 	__atomic_store_n(&process->losses, process->losses + 1,
 			 __ATOMIC_RELEASE);
 	end_store(process);
@@ -250,7 +259,7 @@ static int drain_by_lookup(struct uffd_process *process)
 	case UMMU_OURS:
 		drained = ummu_uffd_drain(process, process->uffd.fd);
 		break;
-	case UMMU_NOT_OURS: /* another userfaultfd: never read that */
+	case UMMU_NOT_OURS: /* perhaps another userfaultfd: do not read it */
 		if (process->state != UFFD_IDLE && process->uffd.fd >= 0)
 			ummu_uffd_lose(process);
 		break;
@@ -262,7 +271,7 @@ static int drain_by_lookup(struct uffd_process *process)
 	return drained;
 }
 
-/* Wait until the drain that made the sequence odd is over. */
+/* Wait for the end of the drain that made the sequence odd: it has the lock. */
 static void wait_for_store(struct uffd_process *process)
 {
 	struct uffd_guard guard;
@@ -272,9 +281,10 @@ static void wait_for_store(struct uffd_process *process)
 }
 
 /*
- * PROBE got no answer.  What the number stands for decides: where it is still
- * our file, only this thread was refused.  Where it is not, all that was
- * watched is lost; if nothing was, then neither is anything lost.
+ * PROBE got no answer.  If the number still stands for our file, the kernel
+ * refused this thread only.  If it does not, every watch is lost.  While
+ * nothing is registered there is nothing to lose, and nothing in flight.
+ * Returns UFFD_UNSETTLED if the descriptor was replaced: probe again.
  */
 static enum uffd_settled refused(struct uffd_process *process, int probed)
 {
@@ -301,10 +311,14 @@ static enum uffd_settled refused(struct uffd_process *process, int probed)
 }
 
 /*
- * Another userfaultfd at our number answers PROBE, too.  G1 holds all the same,
- * for a call that has returned had its event read, and SETTLE sees that; but who
- * has won an address that another thread still unmaps would not be told.  To ask
- * each time costs as much as PROBE, so it is asked once a second.
+ * Somebody may have put another userfaultfd at our number.  That one answers
+ * PROBE too, about operations that are not ours.  While the reader has a table
+ * of its own, a munmap that has returned had its event read, and SETTLE sees
+ * that; but a thread that gets an address which another thread is still
+ * unmapping may be told that the old watch is valid.  A reader that shares the
+ * program's table has lost the descriptor, and no event is read.  To look at
+ * the identity each time would cost as much as PROBE, so one lookup a second
+ * does.
  */
 static __attribute__((noinline)) void recheck(struct uffd_process *process)
 {
@@ -328,7 +342,7 @@ enum uffd_settled ummu_uffd_settle(struct uffd_process *process)
 		return UFFD_SETTLED;
 
 	for (int round = 0; round < PROBE_ROUNDS; round++) {
-		/* Acquire: even means that the caller sees what was stored. */
+		/* Acquire: who sees it even sees what that drain stored. */
 		uint64_t sequence = __atomic_load_n(&process->sequence,
 						    __ATOMIC_ACQUIRE);
 
@@ -344,10 +358,10 @@ enum uffd_settled ummu_uffd_settle(struct uffd_process *process)
 		switch (probe(fd)) {
 		case UFFD_QUIET:
 			/*
-			 * model: RECHECK.  The load below after the probe: if
-			 * the count fell because a message was read, the odd
-			 * sequence of that read is visible to whoever saw it
-			 * fallen.
+			 * model: RECHECK.  The fence orders the load below
+			 * after the probe.  If the count fell because a
+			 * message was read, a thread that saw it fall also
+			 * sees that the sequence became odd before the read.
 			 */
 			__atomic_thread_fence(__ATOMIC_ACQUIRE);
 			if (__atomic_load_n(&process->sequence,

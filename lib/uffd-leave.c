@@ -9,10 +9,10 @@
 #include "uffd.h"
 
 enum left {
-	LEFT,	 /* it was registered, and is no more */
+	LEFT,	 /* it is not registered any more; from begin(): it may leave */
 	NEEDED,	 /* a live watch needs it */
-	KEPT,	 /* not now: it is to be tried again */
-	FOREIGN, /* another userfaultfd has it, or none can */
+	KEPT,	 /* it could not be unregistered now: try again later */
+	FOREIGN, /* not ours: another userfaultfd has it, or nobody has */
 };
 
 /* model: LEAVE_BEGIN.  See uffd.h. */
@@ -26,7 +26,7 @@ static enum left begin(struct uffd_process *process,
 	while (process->is_leaving && patient)
 		ummu_uffd_wait(process);
 	if (process->state == UFFD_IDLE) {
-		/* Swept; and to register it to see would be without a reader. */
+		/* A sweep unregistered all; leave() must not register again. */
 		left = FOREIGN;
 	} else if (process->is_leaving) {
 		left = KEPT;
@@ -41,7 +41,7 @@ static enum left begin(struct uffd_process *process,
 	return left;
 }
 
-/* It could not be unregistered now.  The caller holds the lock. */
+/* The range stays registered: record that again.  The caller holds the lock. */
 static void put_back(struct uffd_process *process,
 		     const struct uffd_range *range)
 {
@@ -51,12 +51,12 @@ static void put_back(struct uffd_process *process,
 	} else {
 		process->ledger.strays = true;
 	}
-	/* A sweep may have passed it by: END_COMMIT must not follow. */
+	/* The sweep may be past this range, so END_COMMIT must fail. */
 	if (process->state == UFFD_ENDING)
 		process->state = UFFD_RUNNING;
 }
 
-/* model: LEAVE_END.  @kept: it is registered still. */
+/* model: LEAVE_END.  @kept: the range is still registered. */
 static void end(struct uffd_process *process, const struct uffd_range *range,
 		bool kept)
 {
@@ -82,7 +82,7 @@ bool ummu_uffd_wait_while_leaving(struct uffd_process *process,
 	return waited;
 }
 
-/* It was another's turn: later. */
+/* Another thread is unregistering something: put this off. */
 static void keep(struct uffd_process *process, const struct uffd_range *range)
 {
 	struct uffd_guard guard;
@@ -93,9 +93,10 @@ static void keep(struct uffd_process *process, const struct uffd_range *range)
 }
 
 /*
- * Kernels before 6.18 would unregister what another userfaultfd has.  It may
- * have got memory that was unmapped without a word to us, by shmdt() say; so
- * ask first, by registering it, whether it is ours.
+ * Before Linux 6.18 UFFDIO_UNREGISTER also unregisters what belongs to another
+ * userfaultfd.  The addresses may have changed hands without an event: shmdt(),
+ * for one, sends none.  So register the range first, which fails with EBUSY if
+ * another userfaultfd has it.
  */
 static enum left leave(struct uffd_process *process,
 		       const struct uffd_tools *tools,
@@ -116,8 +117,8 @@ static enum left leave(struct uffd_process *process,
 }
 
 /*
- * What lies at an extent's addresses now, by whole mappings: it may have grown,
- * and part of it may be another's.
+ * Unregister the whole mappings that lie at an extent's addresses now.  They
+ * may be larger than the extent, and some may belong to another userfaultfd.
  */
 static void leave_mappings(struct uffd_process *process,
 			   const struct uffd_tools *tools,
@@ -137,7 +138,10 @@ static void leave_mappings(struct uffd_process *process,
 	}
 }
 
-/* Without a quick way to ask what lies there, as one: a sweep finds the rest. */
+/*
+ * Where it is slow to ask which mappings lie there, an extent that is not cut
+ * is unregistered as one range.  A sweep finds what that misses.
+ */
 static void leave_extent(struct uffd_process *process,
 			 const struct uffd_tools *tools,
 			 const struct uffd_range *extent, bool cut,
@@ -160,7 +164,7 @@ void ummu_uffd_leave_idle(struct uffd_process *process,
 
 	do {
 		ummu_uffd_lock(process, &guard);
-		/* The reader: nobody's unmap waits for all of them. */
+		/* The reader calls: no unmap waits for all the extents. */
 		if (!patient)
 			ummu_uffd_drain(process, tools->fd);
 		taken = ummu_uffd_ledger_take(process, within, before, &extent,
@@ -171,7 +175,10 @@ void ummu_uffd_leave_idle(struct uffd_process *process,
 	} while (taken);
 }
 
-/* A walk over mappings that also tells which are registered. */
+/*
+ * Begin a walk over all mappings.  Where the kernel cannot be asked which of
+ * them are registered, smaps says so.  Returns a descriptor to close, or -1.
+ */
 static int open_walk(struct uffd_process *process,
 		     const struct uffd_tools *tools, struct ummu_mappings *walk)
 {
@@ -186,7 +193,10 @@ static int open_walk(struct uffd_process *process,
 	return fd;
 }
 
-/* Between two mappings, so that nobody's unmap waits for all of them. */
+/*
+ * May the sweep go on?  Called between two mappings, it also drains, so that no
+ * unmap waits for the whole sweep.
+ */
 static bool is_still_ending(struct uffd_process *process, int fd,
 			    uint64_t reader)
 {
@@ -207,9 +217,9 @@ static uint64_t events_read(const struct uffd_process *process)
 }
 
 /*
- * A mapping that moves while this walks may be missed at both of its places.
- * Then its move is in flight before it moves, and PROBE says so at the end; or
- * its event was read meanwhile.
+ * A mapping that moves during the walk may be missed at both of its places.
+ * Its move is in flight before it takes place, so the PROBE at the end finds it
+ * in flight, or its event was read meanwhile.
  */
 enum uffd_swept ummu_uffd_sweep(struct uffd_process *process,
 				const struct uffd_tools *tools, uint64_t reader)
@@ -243,7 +253,7 @@ enum uffd_swept ummu_uffd_sweep(struct uffd_process *process,
 		case LEFT:
 			swept = UFFD_NOT_YET;
 			break;
-		default: /* in the ledger, or watched */
+		default: /* in the ledger again, or a watch needs it */
 			interrupted = true;
 		}
 	}

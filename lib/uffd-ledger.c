@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* uffd-ledger.c - know what is registered, and what of it nobody needs. */
+/* uffd-ledger.c - keep a record of what is registered. */
 #define _GNU_SOURCE
 #include <errno.h>
 
@@ -8,10 +8,10 @@
 #include "mappings.h"
 #include "uffd.h"
 
-/* Extents are made so many bytes at a time; a multiple of any page size. */
+/* How many bytes of extents are made at a time: a multiple of any page size. */
 #define POOL_BYTES ((size_t)64 << 10)
 
-/* Counting the mappings of a large program takes milliseconds. */
+/* How often mappings are counted: in a large program it takes milliseconds. */
 #define COUNT_NS 1000000000ULL
 
 static struct uffd_extent *extent_of(struct ummu_interval *node)
@@ -139,7 +139,7 @@ void ummu_uffd_ledger_add(struct uffd_process *process,
 	struct ummu_interval *node, *next;
 
 	if (covers) {
-		/* The ledger is ours: only its readers see it as constant. */
+		/* It is constant for the callers of the ledger only. */
 		set_needed(ledger, (struct uffd_extent *)(uintptr_t)covers);
 		return;
 	}

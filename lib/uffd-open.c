@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* uffd-open.c - open the process's userfaultfd and the files of /proc beside it. */
+/* uffd-open.c - open the descriptors that all uffd monitors share. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -24,15 +24,15 @@
 	 UFFD_FEATURE_WP_ASYNC)
 
 /*
- * How long to wait for the reader of a descriptor that was lost to unregister
- * what it had; it looks once a second.
+ * How long to wait, after the descriptor was lost, until the reader has
+ * unregistered everything.  The reader looks once a second.
  */
 #define PATIENCE_S 5
 
-/* In ordinary memory, so that a child's first incarnation is a new number. */
+/* In memory that a fork copies, so that a child's first number is a new one. */
 static uint64_t last_incarnation;
 
-/* Is a seccomp filter on?  It is the usual reason in a container. */
+/* Is a seccomp filter on?  In a container that is the usual reason. */
 static bool seccomp_filtered(void)
 {
 	FILE *status = fopen("/proc/thread-self/status", "re");
@@ -78,8 +78,9 @@ static int explain_refusal(int error)
 }
 
 /*
- * User mode only: no privilege needed whatever vm.unprivileged_userfaultfd
- * says, and nothing lost, as no fault is ever ours to resolve.
+ * UFFD_USER_MODE_ONLY needs no privilege, whatever vm.unprivileged_userfaultfd
+ * says.  It only leaves out faults in the kernel, and this library resolves
+ * none.
  */
 static int new_uffd(void)
 {
@@ -91,7 +92,10 @@ static int new_uffd(void)
 	return fd < 0 ? explain_refusal(errno) : fd;
 }
 
-/* What this kernel offers; asking for anything at all uses a descriptor up. */
+/*
+ * What this kernel offers.  UFFDIO_API works once on a descriptor, so this asks
+ * with one of its own.
+ */
 static int offered_features(uint64_t *features)
 {
 	struct uffdio_api api = { .api = UFFD_API };
@@ -135,10 +139,13 @@ static int open_uffd(bool *any_file)
 	return fd;
 }
 
-/* Once a process, for the kernel stays the same; forked children included. */
+/*
+ * Once is enough, as the kernel stays the same.  A forked child inherits the
+ * result.
+ */
 static int test_once(int fd)
 {
-	static bool passed; /* relaxed atomic: to test twice does no harm */
+	static bool passed; /* relaxed: to test twice does no harm */
 	int error;
 
 	if (__atomic_load_n(&passed, __ATOMIC_RELAXED))
@@ -150,8 +157,9 @@ static int test_once(int fd)
 }
 
 /*
- * Without /proc there is none, and watching is refused later.  By thread-self:
- * where main() has left by pthread_exit(), /proc/self has no memory.
+ * If it cannot be opened, ummu_monitor_watch() will say so.  The path is that
+ * of thread-self: /proc/self shows no memory once main() has called
+ * pthread_exit().
  */
 static void open_proc(struct ummu_descriptor *descriptor, const char *path)
 {
@@ -159,7 +167,10 @@ static void open_proc(struct ummu_descriptor *descriptor, const char *path)
 		*descriptor = UMMU_NO_DESCRIPTOR;
 }
 
-/* What is still ours is kept.  Nobody else changes these: ->starting is set. */
+/*
+ * Keep the descriptors that are still ours, and open the others.  ->starting is
+ * set, so no other thread changes them.
+ */
 static int open_missing(const struct uffd_process *process,
 			struct ummu_descriptor *uffd,
 			struct ummu_descriptor *pagemap,
@@ -202,20 +213,23 @@ int ummu_uffd_reopen(struct uffd_process *process)
 	process->pagemap = pagemap;
 	process->maps = maps;
 	process->any_file = any_file;
-	/* Relaxed: who probes it has a watch, and got that later by the lock. */
+	/*
+	 * Relaxed: a lookup relies on it for a watch, which is armed later with
+	 * the lock held.
+	 */
 	__atomic_store_n(&process->fd, uffd.fd, __ATOMIC_RELAXED);
 	ummu_uffd_unlock(process, &guard);
 	return 0;
 }
 
-/* Of a process that was never opened, or of a new child. */
+/* The caller holds the lock; the memory is zero, at first or after a fork. */
 static void set_up(struct uffd_process *process, unsigned long limit)
 {
 	process->uffd = process->pagemap = process->maps = UMMU_NO_DESCRIPTOR;
 	process->fd = -1;
 	LIST_INIT(&process->queues);
 	ummu_uffd_ledger_init(&process->ledger, limit);
-	/* Release: who sees the number sees all that was set up before. */
+	/* Release: a thread that sees the number sees what is set above. */
 	__atomic_store_n(&process->incarnation,
 			 __atomic_add_fetch(&last_incarnation, 1,
 					    __ATOMIC_RELAXED),
@@ -223,12 +237,13 @@ static void set_up(struct uffd_process *process, unsigned long limit)
 }
 
 /*
- * Wait until nobody else opens or starts, and no reader has to tidy up after a
- * descriptor that was lost.  Then ->starting is ours.
+ * Wait until no other thread has set ->starting, and until what a lost
+ * descriptor had registered is unregistered.  Then set ->starting.  Returns
+ * false if that takes longer than PATIENCE_S.
  */
 static bool begin_opening(struct uffd_process *process)
 {
-	/* Half of all mappings are the program's; each extent may cost two. */
+	/* Half of all mappings are the program's; an extent may cost two. */
 	unsigned long limit = (unsigned long)ummu_mappings_limit() / 4;
 	struct timespec until;
 	struct uffd_guard guard;

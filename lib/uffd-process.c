@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* uffd-process.c - the memory that all uffd monitors share, and its locks. */
+/* uffd-process.c - the state that all uffd monitors share. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "explain.h"
 #include "uffd.h"
 
-/* Set once, never freed; what it points to is zeros in a forked child. */
+/* Set once and never freed.  A forked child finds zeros there. */
 static struct uffd_process *the_process;
 
 static size_t process_bytes(void)
@@ -21,7 +21,7 @@ static size_t process_bytes(void)
 	return (sizeof(struct uffd_process) + page - 1) & ~(page - 1);
 }
 
-/* No signal handler and no cancellation while a lock is held: see uffd.h. */
+/* No signal handler runs while a lock is held, and no thread is cancelled. */
 static void guarded_lock(pthread_mutex_t *lock, struct uffd_guard *guard)
 {
 	sigset_t all;
@@ -83,15 +83,16 @@ uint64_t ummu_uffd_now(void)
 }
 
 /*
- * fork() waits until no thread is half way through a change of the lists that
- * a child frees.  The child's lock is wiped, and so free.
+ * A fork takes ->members, so that no thread is half way through a change of the
+ * lists that a child frees.  In the child the lock is wiped, and so unlocked.
  *
- * Between the handlers, what the thread that forks has to put back is here and
- * not in thread-local storage: its first use may allocate, and an allocator's
- * own handler, run before ours, holds the allocator's locks by then.
- * @fork_guard is written under ->members.  @forking is the thread that holds
- * it by its fork: only that thread ever finds its own name there, so relaxed
- * loads do.
+ * @fork_guard is what the thread that forks restores after the fork.  It is not
+ * thread-local: the first use of a thread-local variable may allocate, and an
+ * allocator's own fork handler may have taken the allocator's locks before ours
+ * runs.  It is written with ->members held.
+ *
+ * @forking is the thread that holds ->members for its fork, or 0.  Relaxed
+ * loads suffice, as a thread only asks whether it is that thread itself.
  */
 static struct uffd_guard fork_guard;
 static pthread_t forking;
@@ -108,7 +109,7 @@ static void set_forking(pthread_t thread)
 
 static void before_fork(void)
 {
-	/* Acquire: its memory was set up before its address was stored. */
+	/* Acquire: pairs with the exchange in ummu_uffd_process(). */
 	struct uffd_process *process = __atomic_load_n(&the_process,
 						       __ATOMIC_ACQUIRE);
 	struct uffd_guard guard;
@@ -143,8 +144,8 @@ static void after_fork_in_child(void)
 static int atfork_error;
 
 /*
- * As early as can be: handlers of libraries that use this one, and may hold
- * locks of their own while they call it, have to be registered later.
+ * As early as possible: a library that calls this one with locks of its own
+ * held must register its fork handlers later than this.  See "Locks" in uffd.h.
  */
 __attribute__((constructor(101))) static void register_fork_handlers(void)
 {
@@ -152,7 +153,7 @@ __attribute__((constructor(101))) static void register_fork_handlers(void)
 				      after_fork_in_child);
 }
 
-/* Zeroed memory is an unlocked mutex in glibc and musl; a unit test agrees. */
+/* A mutex of zeros is unlocked in glibc and in musl; a unit test checks it. */
 int ummu_uffd_process(struct uffd_process **process_p)
 {
 	struct uffd_process *process, *mine;

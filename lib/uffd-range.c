@@ -13,12 +13,13 @@
 #include "uffd-abi.h"
 #include "uffd.h"
 
-/* How often to register a range that other threads keep mapping anew. */
+/* How often to register a range again that other threads keep remapping. */
 #define REGISTER_ATTEMPTS 4
 
 /*
- * Write-protect mode without ever write-protecting a page: the kernel then
- * reports what happens to the mapping and no fault is ever delivered.
+ * Registers in write-protect mode, and never write-protects a page: so the
+ * kernel reports what happens to the mapping, and no fault waits for this
+ * library.
  */
 int ummu_uffd_register(int fd, const struct uffd_range *range)
 {
@@ -42,8 +43,8 @@ int ummu_uffd_unregister(int fd, const struct uffd_range *range)
 }
 
 /*
- * MS_ASYNC starts no I/O and touches no page; it only finds holes.  By
- * syscall(): msync() is a cancellation point.
+ * msync() with MS_ASYNC starts no I/O and touches no page; it only finds holes.
+ * By syscall(), as msync() is a cancellation point.
  */
 static bool has_hole(const struct uffd_range *range)
 {
@@ -53,8 +54,9 @@ static bool has_hole(const struct uffd_range *range)
 }
 
 /*
- * Pieces of the range whose mapping is in write-protect mode, [*found] being
- * the first; at most @most pages are looked at.  -1: the kernel does not tell.
+ * Find the pieces of the range that are registered in write-protect mode.
+ * Stops after two pieces, or after @most such pages unless that is 0.  Returns
+ * how many pieces it stored in @found, or -1 if the kernel does not tell.
  */
 static int scan(int pagemap_fd, const struct uffd_range *range, uint64_t most,
 		struct pagemap_region found[2])
@@ -86,8 +88,8 @@ int ummu_uffd_is_registered(const struct uffd_process *process, int pagemap_fd,
 enum coverage { WHOLE, BROKEN, CANNOT_TELL };
 
 /*
- * Is every page of the range mapped and registered?  One walk with the address
- * space locked: what is in one piece here was so at one moment.
+ * Is every page of the range mapped and registered?  The kernel walks the range
+ * with the address space locked, so one piece means: all of it at one moment.
  */
 static enum coverage coverage_of(const struct uffd_process *process,
 				 const struct uffd_range *range)
@@ -115,14 +117,15 @@ static bool is_one_page(const struct uffd_range *range,
 }
 
 /*
- * The kernel registers around holes without a word.  What is mapped into a hole
- * a moment later would be pinned and not reported, so the range must be whole
- * and registered at one moment after this watch was armed.  A single page that
- * is a mapping of its own is, or registering it fails.  Before 6.7 there is no
- * way to see it: holes are looked for, and the range is registered once more in
- * case one was filled in between.  That leaves a gap for memory that other
- * threads unmap and map again during this call, twice and in step with it,
- * against the caller's promise.
+ * UFFDIO_REGISTER skips holes and succeeds.  Memory that is mapped into a hole
+ * a moment later would be pinned, but its unmap not reported.  So there must be
+ * one moment, after this watch was armed, at which all of the range is mapped
+ * and registered.  For a single page, registered as such, success of the
+ * registration is enough.  Before Linux 6.7 the kernel does not tell: look for
+ * holes, register the range once more in case one was filled in between, and
+ * look again.  That misses memory that other threads unmap and map again twice
+ * during this call, in step with it, although the caller has promised that the
+ * range stays mapped.
  */
 int ummu_uffd_whole(const struct uffd_process *process,
 		    const struct uffd_range *range,
@@ -142,7 +145,7 @@ int ummu_uffd_whole(const struct uffd_process *process,
 	return attempt < REGISTER_ATTEMPTS ? -ERESTART : -EAGAIN;
 }
 
-/* The kernel's own codes, but -EFAULT for holes. */
+/* @error is the kernel's, or one of ummu_uffd_whole(); a hole is -EFAULT. */
 int ummu_uffd_explain_range(const struct uffd_process *process,
 			    const struct uffd_range *range, int error)
 {

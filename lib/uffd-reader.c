@@ -2,17 +2,19 @@
 /*
  * uffd-reader.c - the thread that reads the userfaultfd.
  *
- * It makes sure that an unmapping thread never waits for long, also when nobody
- * looks anything up.  So nothing that the program does may keep it from its
- * work:
- *   - its descriptors are its own (close_range() with CLOSE_RANGE_UNSHARE, or
- *     unshare()): to close or reuse their numbers changes nothing for it;
- *   - it runs with ordinary priority on any processor, whoever started it;
+ * A thread that unmaps watched memory waits until its event was read.  The
+ * reader sees to it that this is soon, even if no other thread looks anything
+ * up.  So nothing that the program does may keep the reader from its work:
+ *   - it has a table of descriptors of its own, made by close_range() with
+ *     CLOSE_RANGE_UNSHARE or by unshare(), so that the program may close or
+ *     reuse the numbers;
+ *   - it runs with ordinary priority on any CPU, whichever thread started it;
  *   - its stack is a mapping of its own, which no watch may cover;
- *   - it neither allocates nor frees nor calls out, and touches no thread-local
- *     variable: it may be the one whom an unmap waits for.
- * And it keeps the program from nothing: it ends a second or two after the last
- * range was unregistered, and when it is the last thread of the process.
+ *   - it neither allocates nor frees, calls no code of the program, and touches
+ *     no thread-local variable: each may unmap memory, or wait for a thread
+ *     that does, and so wait for the reader itself.
+ * Nor does it stand in the program's way: it ends when nothing is registered
+ * any more, and when it is the last thread of the process.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -30,25 +32,27 @@
 #include "uffd-abi.h"
 #include "uffd-start.h"
 
-/* How often it looks for what is idle, and for descriptors that were closed. */
+/* How often it looks for idle extents, and has the descriptor checked. */
 #define TICK_MS 1000
 
-/* How much later than that a timer may end, so that idle processors sleep on. */
+/* How much later than that it may wake up, to spare an idle CPU. */
 #define SLACK_NS 100000000UL
 
-/* Processors in the mask of those it may run on; more than Linux has. */
+/* How many CPUs the mask of its CPUs has; Linux supports fewer. */
 #define PROCESSORS 65536
 
-/* Where close_range() is missing, numbers are closed one by one up to this. */
+/* Where close_range() is missing, numbers up to this are closed one by one. */
 #define MOST_NUMBERS (1U << 20)
 
 /**
- * struct reader - the reader's own
- * @serial: it is the one while process->reader is this
- * @losses: process->losses when it began
- * @lost:   its descriptor was found closed: everything has to go
- * @shared: it shares the program's descriptor table
- * @looked: when it last looked for what is idle
+ * struct reader - the reader's own state
+ * @tools:  the numbers that it reads and unregisters with
+ * @serial: its number; it is the current reader while process->reader is this
+ * @losses: process->losses when it began, or when it last noticed a loss
+ * @epoll_fd: waits for events
+ * @lost:   the descriptor was found closed: everything is to be unregistered
+ * @shared: it shares the program's table of descriptors
+ * @looked: when it last looked for idle extents, by ummu_uffd_now()
  */
 struct reader {
 	struct uffd_process *process;
@@ -61,7 +65,7 @@ struct reader {
 	uint64_t looked;
 };
 
-/* Best effort: who may not have this has what it inherited. */
+/* What it may not change stays as the thread inherited it. */
 static void run_as_anybody(void)
 {
 	const struct sched_param ordinary = { .sched_priority = 0 };
@@ -86,8 +90,9 @@ static void close_numbers(unsigned int first, unsigned int last)
 }
 
 /*
- * Numbers above ours are never copied; the rest is closed again at once, for a
- * copy of a pipe's end or of a socket keeps its peer waiting.
+ * close_range() does not copy the numbers above our highest one.  The others
+ * that are not ours are closed at once: a copy of a pipe's end or of a socket
+ * would keep the peer from seeing that the program has closed it.
  */
 static bool take_own_table(const struct uffd_start *start)
 {
@@ -107,11 +112,11 @@ static bool take_own_table(const struct uffd_start *start)
 }
 
 /*
- * By syscall(), here and below: a sanitizer takes the numbers of two tables for
- * the same descriptors.
+ * By syscall(), here and below: a sanitizer knows one table of descriptors
+ * only, and would take our numbers for the program's.
  *
- * epoll knows the file and not its number, unlike poll(): where the table is
- * shared, somebody may close the number, and use it for another file.
+ * epoll waits for a file, poll() for a number.  Where the table is shared,
+ * somebody may close the number and use it for another file.
  */
 static int open_epoll(int fd)
 {
@@ -174,8 +179,8 @@ static bool begin(struct uffd_start *start, struct reader *self)
 }
 
 /*
- * Wait for events, or for the next look.  A filter that was put over all
- * threads may refuse to: then look often.
+ * Wait for an event or for the next tick.  If a seccomp filter that came later
+ * refuses to wait, look for events every millisecond.
  */
 static void wait_for_events(const struct reader *self)
 {
@@ -188,7 +193,10 @@ static void wait_for_events(const struct reader *self)
 		syscall(SYS_nanosleep, &nap, NULL);
 }
 
-/* Where the table is shared: was the number closed, and perhaps used again? */
+/*
+ * Has the descriptor been lost?  Lookups may have found that out.  Where the
+ * table is shared, the number may have been closed, and perhaps used again.
+ */
 static bool has_lost(const struct reader *self)
 {
 	const struct uffd_process *process = self->process;
@@ -199,7 +207,7 @@ static bool has_lost(const struct reader *self)
 	       ummu_descriptor_identity(&process->uffd) == UMMU_NOT_OURS;
 }
 
-/* False: another reader has taken over. */
+/* Returns false if another reader has taken over. */
 static bool read_events(struct reader *self)
 {
 	struct uffd_process *process = self->process;
@@ -214,14 +222,14 @@ static bool read_events(struct reader *self)
 		self->losses = process->losses;
 		self->lost = true;
 	}
-	/* A table of its own has the descriptor all the same. */
+	/* In a table of its own the descriptor is still open. */
 	if (mine && !(self->lost && self->shared))
 		ummu_uffd_drain(process, self->tools.fd);
 	ummu_uffd_unlock(process, &guard);
 	return mine;
 }
 
-/* Is there nothing to read for, by what we know?  The caller holds the lock. */
+/* Is nothing registered, by the ledger?  The caller holds the lock. */
 static bool is_needless(const struct reader *self)
 {
 	const struct uffd_process *process = self->process;
@@ -231,7 +239,7 @@ static bool is_needless(const struct reader *self)
 	       (self->lost || !process->ledger.tree.root);
 }
 
-/* model: END_DECIDE.  *events: how many were read so far. */
+/* model: END_DECIDE.  *events receives how many events were read so far. */
 static bool decide_to_end(struct reader *self, uint64_t *events)
 {
 	struct uffd_process *process = self->process;
@@ -248,12 +256,13 @@ static bool decide_to_end(struct reader *self, uint64_t *events)
 }
 
 /*
- * model: END_COMMIT.  Nothing has changed since END_DECIDE, so that what the
- * sweep found is still so:
- *   - a watch that was armed has made the state RUNNING, even if it has ended;
- *   - what another thread has begun to unregister is in ->leaving, or, where
- *     that failed, in the ledger again;
- *   - a mapping that moved behind the sweep is in flight, or its event was read.
+ * model: END_COMMIT.  Ends if nothing has changed since END_DECIDE, as then the
+ * sweep's result still holds.  Whatever could have changed it shows:
+ *   - arming a watch makes the state RUNNING, even if it has ended since;
+ *   - what another thread is unregistering is in ->leaving, and is in the
+ *     ledger again if that fails;
+ *   - a mapping that moved behind the sweep is in flight, or its event was
+ *     read.
  */
 static bool commit_to_end(struct reader *self, enum uffd_swept swept,
 			  uint64_t events)
@@ -263,7 +272,7 @@ static bool commit_to_end(struct reader *self, enum uffd_swept swept,
 	bool ended;
 
 	ummu_uffd_lock(process, &guard);
-	/* Where nobody tells, the ledger does, unless it is in doubt. */
+	/* If the kernel does not tell, believe a ledger without strays. */
 	ended = (swept == UFFD_CLEAN ||
 		 (swept == UFFD_CANNOT_TELL && !process->ledger.strays)) &&
 		process->state == UFFD_ENDING && is_needless(self) &&
@@ -282,7 +291,7 @@ static bool commit_to_end(struct reader *self, enum uffd_swept swept,
 	return ended;
 }
 
-/* True: nothing is registered, and this reader is none any more. */
+/* Returns true if nothing is registered; there is then no reader any more. */
 static bool try_to_end(struct reader *self)
 {
 	enum uffd_swept swept = UFFD_CLEAN;
@@ -291,7 +300,7 @@ static bool try_to_end(struct reader *self)
 	do {
 		if (!decide_to_end(self, &events))
 			return false;
-		/* What a shared table has lost is closed, registrations and all. */
+		/* In a shared table, the close ended all registrations. */
 		if (!self->lost || !self->shared)
 			swept = ummu_uffd_sweep(self->process, &self->tools,
 						self->serial);
@@ -299,7 +308,7 @@ static bool try_to_end(struct reader *self)
 	return commit_to_end(self, swept, events);
 }
 
-/* The process's first thread has ended, and nobody has waited for it. */
+/* Has the first thread ended?  It stays a zombie as long as others run. */
 static bool leader_is_gone(void)
 {
 	char text[512], *state;
@@ -318,19 +327,19 @@ static bool leader_is_gone(void)
 }
 
 /*
- * The program's threads have all ended, by pthread_exit() in main() say.  A
- * process ends with its last thread, and this one must not be in the way.
+ * Have all threads of the program ended, main()'s by pthread_exit()?  A process
+ * ends with its last thread, which must not be this one.
  */
 static bool is_last_thread(void)
 {
 	struct stat tasks;
 
-	/* A directory has two links, and one more for each in it. */
+	/* Two links, and one for each thread: the first one and this one. */
 	return !stat("/proc/self/task", &tasks) && tasks.st_nlink <= 4 &&
 	       leader_is_gone();
 }
 
-/* Once a second, and when all is lost.  True: the reader ends. */
+/* Once a second, and after a loss.  Returns true if the reader has to end. */
 static bool look_around(struct reader *self)
 {
 	static const struct uffd_range everything = { 0, UINT64_MAX };
@@ -339,7 +348,7 @@ static bool look_around(struct reader *self)
 	if (now - self->looked < TICK_MS * 1000000ULL && !self->lost)
 		return false;
 	self->looked = now;
-	/* Relaxed: it is no matter which lookup does it. */
+	/* Relaxed: any lookup may be the one that does it. */
 	__atomic_store_n(&self->process->recheck, true, __ATOMIC_RELAXED);
 	if (!self->lost)
 		ummu_uffd_leave_idle(self->process, &self->tools, &everything,
@@ -356,7 +365,7 @@ void *ummu_uffd_reader(void *argument)
 	do
 		wait_for_events(&self);
 	while (read_events(&self) && !look_around(&self));
-	/* All other descriptors go with a table of its own. */
+	/* The others are closed with its table, or are the program's, too. */
 	syscall(SYS_close, self.epoll_fd);
 	return NULL;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * uffd-selftest.c - does this kernel order its steps as PROBE relies on?
+ * uffd-selftest.c - check that this kernel orders its steps as PROBE needs.
  *
- * No document promises that userfaultfd counts an unmap as in flight before
- * the addresses are free, and until after its event was read.  So it is tried
- * when the first monitor opens, before anything else reads the descriptor: a
- * second thread unmaps, and is caught with the event unread.
+ * PROBE needs a kernel that counts an unmap as in flight before it frees the
+ * addresses, and until after its event was read.  No document promises that.
+ * So the first monitor tries it, before anything else reads the descriptor: a
+ * second thread unmaps memory, and this one looks while the event is unread.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -23,7 +23,7 @@
 
 #define PATIENCE_S 5
 
-/* The second thread: gives the first page back, then unmaps the second. */
+/* Two pages: the second thread gives one back, and unmaps the other. */
 struct victim {
 	char *pages;
 	size_t page;
@@ -98,7 +98,7 @@ static bool read_event(int fd, unsigned int event, const char *address,
 	       message.arg.remove.end == start + page;
 }
 
-/* What did not hold, or NULL. */
+/* Returns what does not hold, or NULL. */
 static const char *watch_victim(int fd, const struct victim *victim)
 {
 	const char *second = victim->pages + victim->page;
@@ -116,7 +116,7 @@ static const char *watch_victim(int fd, const struct victim *victim)
 	return NULL;
 }
 
-/* Whatever went wrong, the other thread must not wait for ever. */
+/* After a failure: the second thread must not wait for its events for ever. */
 static void *drop_events(void *argument)
 {
 	int fd = *(int *)argument;
@@ -147,7 +147,7 @@ static const char *try_order(int fd, const struct victim *victim)
 	fault = watch_victim(fd, victim);
 	if (fault && !pthread_create(&rescuer, NULL, drop_events, &fd)) {
 		pthread_join(thread, NULL);
-		pthread_cancel(rescuer); /* in read(), which is a point */
+		pthread_cancel(rescuer); /* read() is a cancellation point */
 		pthread_join(rescuer, NULL);
 		return fault;
 	}
@@ -168,7 +168,7 @@ int ummu_uffd_selftest(int fd)
 	if (victim.pages == MAP_FAILED)
 		return ummu_explain(-errno, "mmap for the self-test: %m");
 	fault = try_order(fd, &victim);
-	/* No reader yet: to unmap what is registered would wait for ever. */
+	/* No reader runs yet, so to unmap a registered page would hang. */
 	range.start = (uintptr_t)victim.pages;
 	range.len = victim.page;
 	ioctl(fd, UFFDIO_UNREGISTER, &range);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* uffd-start.c - start a reader thread: its stack, its descriptors, its policy. */
+/* uffd-start.c - start a reader thread. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
@@ -24,15 +24,17 @@
 #endif
 
 /*
- * Room for our frames; the C library puts thread-local storage there too, and
- * where that does not fit it says so and gets more.
+ * Enough for our frames.  The C library puts thread-local storage on the stack,
+ * too; if that does not fit, pthread_create() fails and the large size is
+ * tried.
  */
 #define STACK_BYTES ((size_t)(SANITIZED ? 2048 : 256) << 10)
 #define LARGE_STACK_BYTES ((size_t)8 << 20)
 
 /*
- * Between two guards it adjoins no other mapping that the kernel might join it
- * with.  A child keeps its copy: the C library looks there after a fork.
+ * The guards keep the kernel from joining the stack with a mapping beside it,
+ * which might be registered.  A forked child keeps its copy, as the C library
+ * looks at the stacks of all threads after a fork.
  */
 static struct uffd_stack *new_stack(size_t bytes)
 {
@@ -69,7 +71,7 @@ static bool has_ended(const struct uffd_stack *stack)
 	       errno == ESRCH;
 }
 
-/* A stack whose thread is gone, out of the list; or NULL. */
+/* Unlink a stack whose thread has ended; NULL if there is none. */
 static struct uffd_stack *take_dead_stack(struct uffd_process *process)
 {
 	struct uffd_stack **link, *stack;
@@ -105,7 +107,7 @@ static int by_number(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-/* How many numbers there may be to keep, as far as that is known now. */
+/* How many numbers there may be to keep.  Bells may be added meanwhile. */
 static size_t most_numbers(struct uffd_process *process)
 {
 	const struct watch_queue *queue;
@@ -126,7 +128,7 @@ static void keep_number(struct uffd_start *start,
 		start->numbers[start->count++] = descriptor->fd;
 }
 
-/* False: there is no room for all of them, as a bell was made meanwhile. */
+/* Returns false if @most is too small, as a monitor was opened meanwhile. */
 static bool collect_numbers(struct uffd_start *start, size_t most)
 {
 	struct uffd_process *process = start->process;
@@ -153,7 +155,7 @@ static bool collect_numbers(struct uffd_start *start, size_t most)
 		keep_number(start, &queue->bell.pull);
 	}
 	ummu_uffd_unlock(process, &guard);
-	if (SANITIZED) /* for its reports */
+	if (SANITIZED) /* a sanitizer writes its reports there */
 		start->numbers[start->count++] = STDERR_FILENO;
 	return fits;
 }
@@ -177,7 +179,7 @@ static int list_numbers(struct uffd_start *start)
 	return 0;
 }
 
-/* Its processor and policy are not the caller's even before it first runs. */
+/* Ordinary scheduling from the start, whatever scheduling the caller has. */
 static void set_attributes(pthread_attr_t *attributes, struct uffd_stack *stack)
 {
 	const struct sched_param ordinary = { .sched_priority = 0 };
@@ -187,7 +189,7 @@ static void set_attributes(pthread_attr_t *attributes, struct uffd_stack *stack)
 	pthread_attr_setinheritsched(attributes, PTHREAD_EXPLICIT_SCHED);
 	pthread_attr_setschedpolicy(attributes, SCHED_OTHER);
 	pthread_attr_setschedparam(attributes, &ordinary);
-	/* The C library's part of it is above the header. */
+	/* The C library gets what lies above the header. */
 	pthread_attr_setstack(attributes, stack + 1,
 			      stack->bytes - 2 * stack->guard - sizeof(*stack));
 }
@@ -204,7 +206,7 @@ static int create_thread(struct uffd_start *start)
 	pthread_sigmask(SIG_BLOCK, &all, &old); /* the thread inherits this */
 	error = pthread_create(&thread, &attributes, ummu_uffd_reader, start);
 	if (error == EPERM) {
-		/* Its policy may not be changed: then it does what it can. */
+		/* It may not choose its policy: run with the caller's. */
 		pthread_attr_setinheritsched(&attributes, PTHREAD_INHERIT_SCHED);
 		error = pthread_create(&thread, &attributes, ummu_uffd_reader,
 				       start);
@@ -277,7 +279,7 @@ static int wait_until_it_runs(struct uffd_start *start)
 			    strerror(-start->error));
 }
 
-/* model: START, the part that one thread at a time does. */
+/* model: START, the part that one thread does at a time: it set ->starting. */
 static int start_one(struct uffd_process *process, bool afresh)
 {
 	struct uffd_start start = { .process = process };

@@ -6,10 +6,11 @@
 #include "uffd.h"
 
 /**
- * struct uffd_stack - at the low end of a reader's stack
- * @bytes: of the whole mapping, with this and a guard page at both ends
- * @guard: of each of these
- * @thread: the reader; 0 until it runs
+ * struct uffd_stack - a reader's stack; lies at its low end
+ * @next:   the stack of the reader before; in process->stacks
+ * @bytes:  size of the whole mapping, with this struct and both guards
+ * @guard:  size of the guard at each end of the mapping
+ * @thread: the thread number of the reader; 0 until it runs
  */
 struct uffd_stack {
 	struct uffd_stack *next;
@@ -19,11 +20,13 @@ struct uffd_stack {
 
 /**
  * struct uffd_start - what a thread that starts a reader tells it; on its stack
- * @numbers: descriptors to keep, ascending, @count of them
- * @bells:   the latest bell that is among them
- * @afresh:  there may be a reader, which this one replaces
- * @done:    the reader runs or has failed, and this is not used any more; lock
- * @error:   what it failed with; @what is the step
+ * @stack:   the stack on which the reader runs
+ * @tools:   the numbers that it reads and unregisters with
+ * @numbers: the descriptors that it keeps, ascending; @count of them
+ * @bells:   process->bells when @numbers were collected
+ * @done:    the reader runs or has failed, and uses this struct no more;
+ *           written and read with the process's lock held
+ * @error:   0, or -errno of the step that failed; @what is that step's name
  */
 struct uffd_start {
 	struct uffd_process *process;

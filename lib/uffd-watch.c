@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* uffd-watch.c - begin to watch a range on userfaultfd, and end it. */
+/* uffd-watch.c - begin and end watches. */
 #define _GNU_SOURCE
 #include <errno.h>
 
@@ -15,10 +15,10 @@ static struct uffd_range range_of(const struct watch *watch)
 /* What a watch needs next, or how its attempt ended. */
 enum step {
 	ARMED,
-	AGAIN,	 /* it had to wait, and things may have changed */
-	REFUSED, /* by the kernel, for @error */
+	AGAIN,	 /* it had to wait, so start over */
+	REFUSED, /* the kernel has refused it, with @error */
 	IN_GRACE,
-	NO_READER,  /* start one */
+	NO_READER,  /* start a reader */
 	NO_WORD,    /* make state words */
 	NO_EXTENT,  /* make extents */
 	NO_MAPPING, /* find out in which mapping the range lies */
@@ -28,11 +28,12 @@ enum step {
 };
 
 /**
- * struct attempt - at a watch; on the stack of the thread that wants it
+ * struct attempt - one thread's attempt to begin a watch; on its stack
  * @range:   what is to be watched
- * @mapping: the whole mappings around it, once @known
- * @registered: what was registered for it
- * @error:   the kernel's
+ * @mapping: the whole mappings around @range, once @known
+ * @registered: what is registered for @range
+ * @known:   @mapping was found out
+ * @error:   -errno of the kernel, when it has refused
  */
 struct attempt {
 	struct uffd_monitor *monitor;
@@ -42,7 +43,11 @@ struct attempt {
 	int error;
 };
 
-/* What to register; false: to be found out.  The caller holds the lock. */
+/*
+ * Choose what to register: the mapping if it is known, or an extent around the
+ * range.  Returns false if the mapping has to be found first.  The caller holds
+ * the lock.
+ */
 static bool choose_range(struct attempt *attempt)
 {
 	struct uffd_process *process = attempt->monitor->process;
@@ -60,7 +65,7 @@ static bool choose_range(struct attempt *attempt)
 	return true;
 }
 
-/* Is there all that it takes?  The caller holds the lock. */
+/* Check what can be checked before arming.  The caller holds the lock. */
 static enum step prepare(struct attempt *attempt)
 {
 	struct uffd_monitor *monitor = attempt->monitor;
@@ -82,10 +87,10 @@ static enum step prepare(struct attempt *attempt)
 }
 
 /*
- * model: WATCH.  Armed and registered in one critical section: an event of
- * this range cannot be read in between, and one that is read later finds the
- * watch in the tree.  An older event of the same addresses may then spend the
- * new watch: a retry for the caller, never a lost invalidation.
+ * model: WATCH.  Arms and registers in one critical section, so that no event
+ * of this range is read in between, and one that is read later finds the watch
+ * in the tree.  An older event of the same addresses may spend the new watch:
+ * then the caller tries again, and no invalidation is lost.
  *
  * The caller holds the lock.
  */
@@ -104,13 +109,13 @@ static enum step arm(struct attempt *attempt)
 		return AGAIN;
 	if (!ummu_watch_arm(&process->watches, &monitor->queue, attempt->watch))
 		return NO_WORD;
-	process->state = UFFD_RUNNING; /* and not ENDING: see END_COMMIT */
-	/* model: REGISTER.  Always, whoever has registered the range before. */
+	process->state = UFFD_RUNNING; /* makes END_COMMIT fail */
+	/* model: REGISTER.  Even if the range seems to be registered. */
 	attempt->error = ummu_uffd_register(process->uffd.fd,
 					    &attempt->registered);
 	if (attempt->error) {
 		ummu_watch_disarm(&process->watches, attempt->watch);
-		process->ledger.strays = true; /* it may have failed half way */
+		process->ledger.strays = true; /* a part may be registered */
 		return REFUSED;
 	}
 	ummu_uffd_ledger_add(process, &attempt->registered);
@@ -132,7 +137,7 @@ static int add_words(struct uffd_monitor *monitor)
 	return 0;
 }
 
-/* The process that was opened may do so no longer: in a sandbox, say. */
+/* The process may have put itself into a sandbox since its first monitor. */
 static int start_reader(struct uffd_process *process)
 {
 	int error = ummu_uffd_reader_start(process, false);
@@ -170,7 +175,10 @@ static int find_mapping(struct attempt *attempt)
 	return 0;
 }
 
-/* Without the lock: do what a step asks for.  0: try again; or -errno. */
+/*
+ * Do what a step asks for.  The caller does not hold the lock.  Returns 0 to
+ * try again, or -errno.
+ */
 static int help(struct attempt *attempt, enum step step)
 {
 	struct uffd_process *process = attempt->monitor->process;
@@ -189,7 +197,7 @@ static int help(struct attempt *attempt, enum step step)
 	case NO_MAPPING:
 		return find_mapping(attempt);
 	case REFUSED:
-		/* The ledger may be behind: ask what lies there now. */
+		/* The ledger may be out of date: ask what lies there now. */
 		if (!attempt->known)
 			return find_mapping(attempt);
 		return ummu_uffd_explain_range(process, &attempt->range,
@@ -209,7 +217,7 @@ static int help(struct attempt *attempt, enum step step)
 			-EOPNOTSUPP,
 			"the range contains the stack of this library's reader thread");
 	default:
-		return -EBADF; /* its caller says why */
+		return -EBADF; /* ummu_monitor_status() explains it */
 	}
 }
 
@@ -232,7 +240,7 @@ static int arm_with_help(struct attempt *attempt)
 	}
 }
 
-/* Once more, unless it was spent meanwhile: then the caller will see. */
+/* A watch that was spent meanwhile is left alone: the caller will see that. */
 static int register_again(struct attempt *attempt)
 {
 	struct uffd_process *process = attempt->monitor->process;
@@ -247,7 +255,7 @@ static int register_again(struct attempt *attempt)
 	return error;
 }
 
-/* model: UNWATCH.  What it had registered leaves later: see uffd.h. */
+/* model: UNWATCH.  What it had registered is unregistered later: see uffd.h. */
 void ummu_uffd_end_watch(struct uffd_process *process, struct watch *watch)
 {
 	const struct uffd_range range = range_of(watch);

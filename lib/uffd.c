@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* uffd.c - the userfaultfd backend: what one monitor has of the shared state. */
+/* uffd.c - the userfaultfd backend: the calls of one monitor. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ static struct uffd_monitor *of(const struct ummu_monitor *monitor)
 
 static bool in_child(const struct uffd_monitor *monitor)
 {
-	/* Acquire pairs with the store that ends opening. */
+	/* Acquire pairs with the release store in set_up(). */
 	return __atomic_load_n(&monitor->process->incarnation,
 			       __ATOMIC_ACQUIRE) != monitor->incarnation;
 }
@@ -63,9 +63,9 @@ free_monitor:
 }
 
 /*
- * End every watch; the memory is freed later.  The lock is dropped in between
- * so that nobody's unmap waits for all of them; the list does not change, as
- * a monitor that is being closed is used by nobody else.
+ * End every watch; the caller frees the memory later.  The lock is dropped
+ * after each watch, so that no unmap waits for all of them.  The list does not
+ * change meanwhile, as nobody else uses a monitor that is being closed.
  */
 static void end_watches(struct uffd_monitor *monitor)
 {
@@ -139,7 +139,7 @@ static int uffd_watch(struct ummu_monitor *base, uint64_t start, uint64_t last,
 	struct watch *watch;
 	int error = uffd_status(base);
 
-	/* What is in flight over these addresses now would only spend it. */
+	/* An operation in flight over these addresses would spend the watch. */
 	if (!error)
 		error = explain_settled(monitor,
 					ummu_uffd_settle(monitor->process));
@@ -166,7 +166,7 @@ static void uffd_unwatch(struct ummu_monitor *base, struct ummu_watch *handle)
 	struct watch *watch = container_of(handle, struct watch, handle);
 	struct uffd_monitor *monitor = of(base);
 
-	/* A child's locks are its own; the tree there is not this one. */
+	/* A child has a tree of its own, which never held this watch. */
 	if (!in_child(monitor))
 		ummu_uffd_end_watch(monitor->process, watch);
 	free_watch(monitor, watch);
@@ -194,7 +194,7 @@ static int uffd_release(struct ummu_monitor *base, uint64_t start, uint64_t last
 	return 0;
 }
 
-/* Installed unless another thread was faster. */
+/* Give the monitor a bell, unless another thread has done so meanwhile. */
 static int make_bell(struct uffd_monitor *monitor)
 {
 	struct uffd_process *process = monitor->process;
@@ -215,7 +215,10 @@ static int make_bell(struct uffd_monitor *monitor)
 	return 0;
 }
 
-/* Can every thread that stores an event ring it, the reader too?  Under the lock. */
+/*
+ * Can every thread ring the bell that stores an event?  The reader can if its
+ * table of descriptors has the bell.  The caller holds the lock.
+ */
 static bool is_heard(const struct uffd_monitor *monitor)
 {
 	const struct uffd_process *process = monitor->process;
@@ -237,7 +240,7 @@ static enum bell_state look_at_bell(struct uffd_monitor *monitor, bool fresh,
 	*fd = queue->bell.poll.fd;
 	if (ummu_bell_is_made(&queue->bell))
 		state = is_heard(monitor) ? BELL_READY : BELL_UNHEARD;
-	/* What came before it was heard by all has rung no bell. */
+	/* An event stored before every thread could ring has rung nothing. */
 	if (fresh && state == BELL_READY && !TAILQ_EMPTY(&queue->pending))
 		ummu_bell_ring(&queue->bell);
 	ummu_uffd_unlock(monitor->process, &guard);
@@ -281,8 +284,8 @@ static uint64_t uffd_generation(const struct ummu_monitor *base)
 	struct uffd_guard guard;
 
 	/*
-	 * Odd: a message was perhaps read, its munmap has perhaps returned,
-	 * and the store is still to come.  Acquire, as in SETTLE.
+	 * While it is odd, a munmap may have returned, as its event was read,
+	 * and the event may not be stored yet.  Acquire, as in SETTLE.
 	 */
 	if (__atomic_load_n(&process->sequence, __ATOMIC_ACQUIRE) & 1) {
 		ummu_uffd_lock(process, &guard);
@@ -306,12 +309,15 @@ static int uffd_read(struct ummu_monitor *base, struct ummu_event *events,
 		ummu_uffd_unlock(monitor->process, &guard);
 		if (taken || settled)
 			return taken;
-		/* Before it says 0: what has completed is to be in it. */
+		/* Before 0 is returned, store what has completed. */
 		ummu_uffd_settle(monitor->process);
 	}
 }
 
-/* A reader tells; if there was none yet, there is one for a second. */
+/*
+ * Only a reader finds out.  If none has run yet, start one; it ends at its next
+ * tick unless something is watched by then.
+ */
 static bool shares_table(struct uffd_process *process)
 {
 	struct uffd_guard guard;

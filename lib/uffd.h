@@ -2,37 +2,44 @@
 /*
  * uffd.h - the one userfaultfd of this process, which all its monitors share.
  *
- * A mapping belongs to one userfaultfd, so there is one a process.  It is
- * opened with the first monitor.  A thread reads it from the first watch until
- * nothing is registered any more, and then ends (uffd-reader.c).  The
- * descriptor stays open: while nothing is registered it costs nobody anything.
+ * A mapping can be registered with one userfaultfd only, so the process has
+ * one.  The first monitor opens it.  The reader, a thread of this library
+ * (uffd-reader.c), starts with the first watch and ends when nothing is
+ * registered any more.  The descriptor stays open: while nothing is registered,
+ * it costs nothing.
  *
- * How it stays exact, in the words of model/: the kernel raises a count before
- * an address range is free and lowers it when the unmapping thread runs again
- * after its event was read.  PROBE asks for that count.  DRAIN reads events
- * and stores what they mean, both between two steps of ->sequence.  SETTLE is
- * a quiet PROBE with the sequence even and the same on both sides of it: every
- * event whose operation began to free memory before the PROBE has then been
- * read (else the count would be up) and stored (else the sequence would be odd
- * or have moved).
+ * The kernel counts the operations in flight: it raises the count before an
+ * operation frees its addresses, and lowers it when the thread that unmaps runs
+ * again, after its event was read.  In the words of model/:
+ *   - PROBE asks whether the count is zero ("quiet");
+ *   - DRAIN makes ->sequence odd, reads events, stores what they mean, and then
+ *     makes ->sequence even again;
+ *   - SETTLE succeeds when a PROBE is quiet and the sequence is even, and the
+ *     same, before and after it.
+ * After SETTLE every operation that began to free memory before the PROBE has
+ * had its event read, or the count would not be zero, and stored, or the
+ * sequence would be odd or have moved.
  *
- * What is registered.  A watch has the whole mapping registered in which it
- * lies, for a part would split it, and then the program's own mremap() fails.
- * The ledger (uffd-ledger.c) knows these extents.  One that no live watch needs
- * is unregistered a second later, by the reader, or at once by
- * ummu_monitor_release(); outside the lock, as the kernel walks the range.
- * Between LEAVE_BEGIN and LEAVE_END such a range stands in ->leaving:
- *   - LEAVE_BEGIN, under the lock: no live watch overlaps it, and nothing else
- *     is leaving;
- *   - WATCH, under the lock: waits while what it registers overlaps it.
- * So a live watch's range is registered from its REGISTER until it is spent or
- * disarmed: any UNREGISTER of it began before the watch was armed, and has
- * ended before REGISTER; or begins after it was disarmed or spent.
+ * A watch registers the whole mapping in which it lies.  To register a part
+ * would split the mapping, and the program's own mremap() of it would then
+ * fail.  The ledger (uffd-ledger.c) records what is registered, as extents.
+ * The reader unregisters an extent a second after the last live watch in it has
+ * ended; ummu_monitor_release() does so at once.  Neither holds the lock
+ * meanwhile, as the kernel walks the whole range.  From LEAVE_BEGIN to
+ * LEAVE_END ->leaving holds the range that is being unregistered:
+ *   - LEAVE_BEGIN, with the lock held, checks that no live watch overlaps the
+ *     range and that no other range is leaving;
+ *   - WATCH, with the lock held, waits while ->leaving overlaps what it is
+ *     about to register.
+ * So the range of a live watch is registered from REGISTER until the watch is
+ * spent or disarmed.  An UNREGISTER that began before the watch was armed has
+ * ended before REGISTER; any other begins after the watch was spent or
+ * disarmed.
  *
  * Locks, in the order in which they may be taken: ->members, then ->lock.
- * Fork handlers take ->members and nothing else.  Callers' locks come before
- * both: the handlers are registered by a constructor, before those of the
- * callers, and the C library runs them in the reverse order before a fork.
+ * The fork handlers take ->members only.  Locks of our callers come before
+ * both: a constructor registers our handlers before any caller registers its
+ * own, and the C library runs the handlers before a fork in the reverse order.
  */
 #ifndef UMMU_UFFD_H
 #define UMMU_UFFD_H
@@ -45,13 +52,13 @@
 #include "descriptor.h"
 #include "watchset.h"
 
-/** Ranges given back with madvise() that are remembered at one time. */
+/** How many ranges given back with madvise() are remembered at one time. */
 #define UFFD_GRACE_RANGES 32
 
 /** How long such a range is not watched again, in nanoseconds. */
 #define UFFD_GRACE_NS 10000000ULL
 
-/** How long what nobody watches stays registered, in nanoseconds. */
+/** How long an extent stays registered that no watch needs, in nanoseconds. */
 #define UFFD_LINGER_NS 1000000000ULL
 
 /** A range of addresses, inclusive. */
@@ -71,19 +78,23 @@ static inline bool uffd_contains(const struct uffd_range *outer,
 	return outer->start <= inner->start && inner->last <= outer->last;
 }
 
-/** A range given back, and when it may be watched again (CLOCK_MONOTONIC). */
+/**
+ * struct uffd_grace - a range that was given back with madvise()
+ * @until: when it may be watched again (nanoseconds of CLOCK_MONOTONIC)
+ */
 struct uffd_grace {
 	struct uffd_range range;
 	uint64_t until;
 };
 
 /**
- * struct uffd_extent - addresses that we had registered, in the ledger
- * @range: what may still be registered of it; in ledger->tree
- * @idle_since: when it was found that no live watch needs it (CLOCK_MONOTONIC);
- *         0 while one does
- * @cut:   something within was unmapped, and may be another's by now
- * @idle:  of ledger->idle while @idle_since is not 0; @next: of ledger->unused
+ * struct uffd_extent - a range of addresses that we have registered
+ * @range: its addresses; a node of ledger->tree
+ * @idle_since: since when no live watch needs it (nanoseconds of
+ *         CLOCK_MONOTONIC); 0 while one does
+ * @cut:   a part in its middle was unmapped; other memory may lie there by now
+ * @idle:  links it into ledger->idle while @idle_since is not 0
+ * @next:  links it into ledger->unused while it records nothing
  */
 struct uffd_extent {
 	struct ummu_interval range;
@@ -96,14 +107,16 @@ struct uffd_extent {
 };
 
 /**
- * struct uffd_ledger - what is registered; all under the process's lock
- * @tree:   extents; they may overlap
- * @idle:   those that no live watch needs, longest first
- * @unused: memory for more.  It is never given back, and a child leaves it
- * @count:  extents in @tree
- * @limit:  most of them: what is mapped beside an extent later stays apart from
- *          it, so that each may cost the program two mappings
- * @counted: when the program's mappings were last counted (CLOCK_MONOTONIC)
+ * struct uffd_ledger - what is registered; protected by the process's lock
+ * @tree:   the extents; they may overlap
+ * @idle:   the extents that no live watch needs, the longest idle first
+ * @unused: memory for more extents.  It is never freed
+ * @count:  how many extents are in @tree
+ * @limit:  how many there may be.  The kernel does not join an extent with what
+ *          is mapped beside it later, so that each may cost the program two
+ *          mappings
+ * @counted: when the program's mappings were last counted (nanoseconds of
+ *          CLOCK_MONOTONIC)
  * @strays: something may be registered that is in no extent
  */
 struct uffd_ledger {
@@ -118,45 +131,52 @@ struct uffd_ledger {
 enum uffd_state {
 	UFFD_IDLE,    /* nothing is registered, and there is no reader */
 	UFFD_RUNNING, /* there is a reader */
-	UFFD_ENDING,  /* there is one, which is about to go: see END_COMMIT */
+	UFFD_ENDING,  /* the reader is about to end: see END_COMMIT */
 };
 
 /**
- * struct uffd_process - the shared state; in memory that a fork wipes
- * @incarnation: 0 until opened and in a forked child; then a number that no
- *               earlier incarnation had.  Written once (release)
- * @sequence:    odd while a drain is under way; written under @lock
- * @fd:          number of @uffd, for PROBE without the lock; atomic, written
- *               under @lock.  -1 while there is none
- * @recheck:     set once a second by the reader: the next lookup asks whether
- *               @fd still stands for our file.  Atomic; orders nothing
- * @losses:      how often the descriptor was found closed; atomic, written
- *               under @lock.  A monitor of an earlier count has failed
- * @members:     the lists of watches and chunks that a forked child frees.  A
- *               fork waits for it and not for @lock: an unmap in somebody's
- *               fork handler waits for a drain
- * @lock:        everything below, and the above for writing.  Held with all
- *               signals blocked, as a handler that unmaps memory would wait for
- *               the holder.  Nothing is allocated or freed under it, for the
- *               same reason
- * @changed:     with @lock: @state, @starting or @leaving have changed
+ * struct uffd_process - the shared state, in memory that is zero in a child
+ * @incarnation: 0 before the first open, and in a forked child until it opens a
+ *               monitor of its own; then a number that neither the process nor
+ *               its parent had before.  Written once, with a release store
+ * @sequence:    odd while a drain is under way.  Atomic, written under @lock
+ * @fd:          the number of @uffd, for a PROBE without the lock; -1 while
+ *               there is none.  Atomic, written under @lock
+ * @recheck:     the next lookup asks whether @fd still stands for our file.
+ *               The reader sets it once a second.  Atomic; orders nothing
+ * @losses:      how often the descriptor was found closed.  A monitor that was
+ *               opened at a lower count has failed.  Atomic, written under
+ *               @lock
+ * @members:     protects the lists of watches and of their memory, which a
+ *               forked child frees.  A fork waits for this lock and not for
+ *               @lock: somebody's fork handler may unmap, and wait for a drain
+ * @lock:        protects everything below, and what is above against writers.
+ *               Its holder blocks all signals, and neither allocates nor frees:
+ *               a signal handler and an allocator may unmap memory, an unmap
+ *               may wait for a drain, and a drain needs this lock
+ * @changed:     @state, @starting or @leaving has changed; used with @lock
  * @uffd:        the userfaultfd, O_NONBLOCK
- * @pagemap, @maps: files of /proc/self; none without /proc
- * @any_file:    the kernel watches file mappings too (WP_ASYNC)
- * @state:       see there
- * @starting:    a thread opens the descriptors or starts a reader
- * @reader:      which reader is the one; 0: none
- * @readers:     how many there were so far
- * @table_known, @table_shared: the last reader shares the program's descriptors
- * @bells, @reader_bells: bells that were made, and that its table has
- * @stacks:      stacks of readers, the latest first
+ * @pagemap, @maps: the files of /proc/self; not open where there is no /proc
+ * @any_file:    the kernel can watch file mappings too (WP_ASYNC)
+ * @state:       is there a reader?  See enum uffd_state
+ * @starting:    a thread is opening the descriptors or starting a reader
+ * @reader:      the number of the current reader; 0: none
+ * @readers:     how many readers were started so far
+ * @table_known: @table_shared is known, as a reader has run
+ * @table_shared: the last reader shares the program's table of descriptors
+ * @bells:       how many bells (bell.h) were made so far
+ * @reader_bells: @bells when the reader copied the table: it can ring those
+ * @stacks:      the stacks of readers, the latest first
+ * @queues:      the watches and events of each monitor
  * @watches:     every live watch of every monitor
  * @ledger:      what is registered
- * @leaving:     what is being unregistered, while @is_leaving
- * @grace:       ranges given back; @grace_all is for those that did not fit
- * @grace_last:  the latest time in them
+ * @is_leaving:  a thread is unregistering @leaving
+ * @leaving:     the range that is being unregistered, while @is_leaving
+ * @grace:       ranges that were given back with madvise()
+ * @grace_all:   until when no range may be watched, as @grace was full
+ * @grace_last:  the latest time in @grace and @grace_all
  *
- * The counters are relaxed atomics.
+ * The counters at the end are relaxed atomics; ummu_monitor_stats() has them.
  */
 struct uffd_process {
 	uint64_t incarnation;
@@ -194,9 +214,11 @@ struct uffd_process {
 /**
  * struct uffd_monitor - a monitor
  * @process:     the shared state
- * @incarnation: of @process when this was opened; a forked child sees another
- * @losses:      of @process then; another one now means that this has failed
- * @queue:       watches and events; under the process's lock
+ * @incarnation: that of @process when this was opened.  A forked child finds
+ *               another one in @process
+ * @losses:      that of @process when this was opened.  If it has changed, this
+ *               monitor has failed
+ * @queue:       its watches and events; protected by the process's lock
  */
 struct uffd_monitor {
 	struct ummu_monitor base;
@@ -208,12 +230,12 @@ struct uffd_monitor {
 
 static inline bool ummu_uffd_has_failed(const struct uffd_monitor *monitor)
 {
-	/* Acquire: who sees it finds every watch invalid. */
+	/* Acquire: a thread that sees the loss finds every watch invalid. */
 	return __atomic_load_n(&monitor->process->losses, __ATOMIC_ACQUIRE) !=
 	       monitor->losses;
 }
 
-/** What a holder of a lock has to put back. */
+/** What the thread that takes a lock restores when it drops it. */
 struct uffd_guard {
 	sigset_t signals;
 	int cancel_state;
@@ -221,7 +243,7 @@ struct uffd_guard {
 
 /* uffd-process.c: the shared memory and its locks. */
 
-/** ummu_uffd_process - the memory, made if need be; 0 or -errno, explained. */
+/** ummu_uffd_process - find or make the memory; 0, or -errno, explained. */
 int ummu_uffd_process(struct uffd_process **process_p);
 
 void ummu_uffd_lock(struct uffd_process *process, struct uffd_guard *guard);
@@ -232,41 +254,45 @@ void ummu_uffd_lock_members(struct uffd_process *process,
 void ummu_uffd_unlock_members(struct uffd_process *process,
 			      const struct uffd_guard *guard);
 
-/** ummu_uffd_wait - until ->changed is told; the caller holds the lock. */
+/** ummu_uffd_wait - wait for ->changed; the caller holds the lock. */
 void ummu_uffd_wait(struct uffd_process *process);
 
-/** ummu_uffd_wait_until - the same until CLOCK_REALTIME says @until: ETIMEDOUT. */
+/** ummu_uffd_wait_until - likewise; ETIMEDOUT at @until (CLOCK_REALTIME). */
 int ummu_uffd_wait_until(struct uffd_process *process,
 			 const struct timespec *until);
 
 /** ummu_uffd_now - CLOCK_MONOTONIC in nanoseconds. */
 uint64_t ummu_uffd_now(void);
 
-/* uffd-ledger.c: what is registered; the caller holds the lock, but for grow. */
+/*
+ * uffd-ledger.c: what is registered.  The caller holds the lock, except in
+ * _init(), _grow() and _extend().
+ */
 
 void ummu_uffd_ledger_init(struct uffd_ledger *ledger, unsigned long limit);
 
-/** ummu_uffd_ledger_grow - room for more extents; without the lock; -errno. */
+/** ummu_uffd_ledger_grow - make room for more extents; 0 or -ENOMEM. */
 int ummu_uffd_ledger_grow(struct uffd_process *process);
 
 /**
- * ummu_uffd_ledger_extend - the limit is reached: is there room for more?
+ * ummu_uffd_ledger_extend - try to raise the limit, which is reached
  *
- * Half of what vm.max_map_count allows is the program's.  Counts its mappings,
- * once a second.  Without the lock.  False: there is none.
+ * Counts the program's mappings, at most once a second: half of what
+ * vm.max_map_count allows is left to the program.  Returns false if there is no
+ * room, or if they were counted less than a second ago.
  */
 bool ummu_uffd_ledger_extend(struct uffd_process *process);
 
-/** ummu_uffd_ledger_covers - a whole extent around @range, or NULL. */
+/** ummu_uffd_ledger_covers - an extent that contains @range and is not cut. */
 const struct uffd_extent *
 ummu_uffd_ledger_covers(const struct uffd_process *process,
 			const struct uffd_range *range);
 
-/** ummu_uffd_ledger_add - @range was registered; there is room. */
+/** ummu_uffd_ledger_add - @range was registered; ->unused is not NULL. */
 void ummu_uffd_ledger_add(struct uffd_process *process,
 			  const struct uffd_range *range);
 
-/** ummu_uffd_ledger_unneeded - watches in @range have ended: which are idle? */
+/** ummu_uffd_ledger_unneeded - a watch of @range ended: find idle extents. */
 void ummu_uffd_ledger_unneeded(struct uffd_process *process,
 			       const struct uffd_range *range);
 
@@ -280,10 +306,13 @@ void ummu_uffd_ledger_moved(struct uffd_process *process,
 			    const struct uffd_range *to);
 
 /**
- * ummu_uffd_ledger_take - take an idle extent out
- * @within: overlapping this range; idle since @before at the latest
+ * ummu_uffd_ledger_take - remove an idle extent from the ledger
+ * @within: it overlaps this range
+ * @before: it has been idle since this time or longer
+ * @range:  receives its addresses
+ * @cut:    receives its @cut
  *
- * False if there is none.  *cut as in struct uffd_extent.
+ * Returns false if there is none.
  */
 bool ummu_uffd_ledger_take(struct uffd_process *process,
 			   const struct uffd_range *within, uint64_t before,
@@ -302,13 +331,13 @@ enum uffd_probe {
 
 enum uffd_probe ummu_uffd_probe(int fd);
 
-/** ummu_uffd_drain - read and store what is there; the caller holds the lock. */
+/** ummu_uffd_drain - read all events, store them; the caller holds the lock. */
 int ummu_uffd_drain(struct uffd_process *process, int fd);
 
 /**
- * ummu_uffd_lose - the descriptor is not ours any more: nothing is known
+ * ummu_uffd_lose - spend every watch: the descriptor is not ours any more
  *
- * Spends every watch.  The caller holds the lock.
+ * The caller holds the lock.
  */
 void ummu_uffd_lose(struct uffd_process *process);
 
@@ -319,74 +348,91 @@ enum uffd_settled {
 	UFFD_FAILED,	/* the descriptor was closed */
 };
 
-/** ummu_uffd_settle - without the lock. */
+/** ummu_uffd_settle - SETTLE; the caller does not hold the lock. */
 enum uffd_settled ummu_uffd_settle(struct uffd_process *process);
 
-/** ummu_uffd_in_grace - was the range given back a moment ago?  Under the lock. */
+/** ummu_uffd_in_grace - was @range given back a moment ago?  Needs the lock. */
 bool ummu_uffd_in_grace(const struct uffd_process *process,
 			const struct uffd_range *range);
 
 /* uffd-range.c: telling the kernel which ranges to report. */
 
-/** ummu_uffd_register, _unregister - have @range reported, or not; -errno. */
+/** ummu_uffd_register, _unregister - begin or end reports; 0 or -errno. */
 int ummu_uffd_register(int fd, const struct uffd_range *range);
 int ummu_uffd_unregister(int fd, const struct uffd_range *range);
 
 /**
  * ummu_uffd_whole - is every page of @range mapped and registered?
  * @registered: what was registered for it
+ * @attempt: how often the caller has registered it again; from 0
  *
- * 0 if so; -ERESTART: register again and ask again; -EAGAIN once that was done
- * often enough (@attempt counts from 0); -EFAULT.  Without the lock.
+ * The caller does not hold the lock.  Returns 0 if so; -EFAULT if part of the
+ * range is not mapped; -ERESTART if the caller has to register it again and ask
+ * again; -EAGAIN if it has done that often enough.
  */
 int ummu_uffd_whole(const struct uffd_process *process,
 		    const struct uffd_range *range,
 		    const struct uffd_range *registered, int attempt);
 
-/** ummu_uffd_is_registered - any page of @mapping, by us or others?  <0: unknown. */
+/**
+ * ummu_uffd_is_registered - is any page of @mapping registered, by anybody?
+ *
+ * Returns 1, 0, or a negative number if the kernel does not tell.
+ */
 int ummu_uffd_is_registered(const struct uffd_process *process, int pagemap_fd,
 			    const struct uffd_range *mapping);
 
-/** ummu_uffd_explain_range - why a range was refused; without a lock. */
+/** ummu_uffd_explain_range - say why a range was refused; no lock is held. */
 int ummu_uffd_explain_range(const struct uffd_process *process,
 			    const struct uffd_range *range, int error);
 
-/* uffd-watch.c: begin and end a watch.  Without a lock. */
+/* uffd-watch.c: begin and end a watch.  The caller holds no lock. */
 
-/** ummu_uffd_start_watch - of watch->range; 0 or -errno, explained. */
+/** ummu_uffd_start_watch - watch watch->range; 0, or -errno, explained. */
 int ummu_uffd_start_watch(struct uffd_monitor *monitor, struct watch *watch);
 void ummu_uffd_end_watch(struct uffd_process *process, struct watch *watch);
 
 /* uffd-leave.c: unregistering. */
 
-/** ummu_uffd_wait_while_leaving - the caller holds the lock; true: it waited. */
+/**
+ * ummu_uffd_wait_while_leaving - wait while ->leaving overlaps @range
+ *
+ * The caller holds the lock.  Returns true if it was dropped to wait.
+ */
 bool ummu_uffd_wait_while_leaving(struct uffd_process *process,
 				  const struct uffd_range *range);
 
-/** What unregistering is done with: numbers in the calling thread's table. */
+/** Descriptor numbers, in the calling thread's table, to unregister with. */
 struct uffd_tools {
 	int fd, pagemap_fd, maps_fd;
 };
 
-/** ummu_uffd_leave_idle - what is idle since @before; without the lock. */
+/**
+ * ummu_uffd_leave_idle - unregister the idle extents that overlap @within
+ * @before:  those that have been idle since this time or longer
+ * @patient: wait for what another thread is unregistering.  False for the
+ *           reader, which drains in between and puts off what has to wait
+ *
+ * The caller does not hold the lock.
+ */
 void ummu_uffd_leave_idle(struct uffd_process *process,
 			  const struct uffd_tools *tools,
 			  const struct uffd_range *within, uint64_t before,
 			  bool patient);
 
 enum uffd_swept {
-	UFFD_CLEAN,	  /* nothing is registered any more */
+	UFFD_CLEAN,	  /* nothing of ours is registered any more */
 	UFFD_NOT_YET,	  /* something was, or moved: sweep again */
 	UFFD_INTERRUPTED, /* a watch was armed, or another reader began */
 	UFFD_CANNOT_TELL, /* the kernel does not say what is registered */
 };
 
 /**
- * ummu_uffd_sweep - unregister all there is; model: SWEEP
- * @reader: which reader does it
+ * ummu_uffd_sweep - unregister whatever is still registered; model: SWEEP
+ * @reader: the number of the reader that calls
  *
- * Without the lock.  What the last of them found holds until its caller looks,
- * under the lock, that nothing has changed: END_COMMIT.
+ * The caller does not hold the lock.  UFFD_CLEAN may be out of date at once:
+ * END_COMMIT checks, with the lock held, that nothing has changed.
  */
 enum uffd_swept ummu_uffd_sweep(struct uffd_process *process,
 				const struct uffd_tools *tools,
@@ -395,32 +441,33 @@ enum uffd_swept ummu_uffd_sweep(struct uffd_process *process,
 /* uffd-start.c: start the thread of uffd-reader.c. */
 
 /**
- * ummu_uffd_reader_start - have a reader; without the lock
- * @afresh: also if there is one: its table has to know a new bell
+ * ummu_uffd_reader_start - start a reader if there is none
+ * @afresh: replace the one there is, if a bell was made that its table lacks
  *
- * 0 or -errno, explained.
+ * The caller does not hold the lock.  Returns 0, or -errno, explained.
  */
 int ummu_uffd_reader_start(struct uffd_process *process, bool afresh);
 
-/** ummu_uffd_is_stack - does the range touch a reader's stack?  Under the lock. */
+/** ummu_uffd_is_stack - is a reader's stack in @range?  Needs the lock. */
 bool ummu_uffd_is_stack(const struct uffd_process *process,
 			const struct uffd_range *range);
 
 /* uffd-open.c: the descriptors. */
 
-/** ummu_uffd_open - the process, its descriptor open; 0 or -errno, explained. */
+/** ummu_uffd_open - open the descriptors if need be; 0 or -errno, explained. */
 int ummu_uffd_open(struct uffd_process **process_p);
 
 /**
- * ummu_uffd_reopen - the descriptors, where they were closed; 0 or -errno
+ * ummu_uffd_reopen - open those descriptors that are closed
  *
- * The caller has set ->starting, and nothing is registered.  Without the lock.
+ * The caller has set ->starting and does not hold the lock; nothing is
+ * registered.  Returns 0, or -errno, explained.
  */
 int ummu_uffd_reopen(struct uffd_process *process);
 
 /* uffd-selftest.c */
 
-/** ummu_uffd_selftest - does this kernel order its steps as PROBE needs? */
+/** ummu_uffd_selftest - 0 if this kernel orders its steps as PROBE needs. */
 int ummu_uffd_selftest(int fd);
 
 #endif

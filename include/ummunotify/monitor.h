@@ -9,7 +9,7 @@
  *
  * Errors are 0 or a count on success and -errno on failure; out-parameters are
  * written only on success.  All lengths and addresses are in bytes.  A struct
- * that starts with its size is refused with -EINVAL where that is over 4096.
+ * that starts with its size is refused with -EINVAL if that is over 4096.
  *
  * THREAD SAFETY: a monitor may be used by any number of threads, except while
  * it is being opened or closed.  No call may be made from a signal handler.
@@ -69,10 +69,10 @@ struct ummu_monitor_opts {
  * @opts->backend; it is ignored in set-user-ID programs (secure execution).
  *
  * On kmod each monitor is a descriptor of the kernel module's device.  On uffd
- * all monitors of the process share one userfaultfd, the files of /proc/self
- * beside it, and one thread.  The thread starts with the first watch, ends one
- * to two seconds after nothing is registered any more, and is started again
- * when it is needed; the descriptors stay open (ummunotify(7)).
+ * all monitors of the process share one userfaultfd, two files of /proc/self
+ * and one thread, the reader thread.  It starts with the first watch, ends one
+ * to two seconds after the last watch has ended, and starts again when it is
+ * needed.  The descriptors stay open (ummunotify(7)).
  *
  * Errors, of the last backend that was tried:
  *   -EINVAL      unknown backend name, bad @opts->size
@@ -101,9 +101,9 @@ void ummu_monitor_close(struct ummu_monitor *monitor);
 /**
  * ummu_monitor_explain - cause and remedy of this thread's last refusal
  *
- * One sentence or two for people about the last call of a monitor that failed in
- * this thread, valid until the next one does; also about a cache that could not
- * be created, and statistics that were refused.  "" when nothing was.
+ * One or two sentences for people about the last call that was refused in this
+ * thread: a call of a monitor, the creation of a cache, or a request for
+ * statistics.  Valid until the next refusal; "" if there was none.
  */
 const char *ummu_monitor_explain(void);
 
@@ -114,10 +114,10 @@ const char *ummu_monitor_backend(const struct ummu_monitor *monitor);
  * ummu_monitor_status - can this monitor still be trusted?
  *
  * 0; -ECHILD in a child of fork; -EBADF after it failed (somebody closed its
- * descriptor).  It does not recover, and nothing more can be watched on it;
- * another one can be opened.  On uffd every watch of the process is invalid for
- * ever; on kmod those that there are stay true, and their events can be read,
- * for the kernel keeps them as long as the monitor is open.
+ * descriptor).  A monitor that failed does not recover, and watches nothing
+ * new; another one can be opened.  On uffd every watch that the process had is
+ * then invalid for ever.  On kmod the watches of the monitor go on, and their
+ * events can be read, as the kernel keeps them as long as the monitor is open.
  */
 int ummu_monitor_status(const struct ummu_monitor *monitor);
 
@@ -128,11 +128,11 @@ int ummu_monitor_status(const struct ummu_monitor *monitor);
  * more after an event was dropped by ummu_monitor_unwatch(), until that has
  * returned 0.  It belongs to the monitor: do not read, write or close it.
  *
- * The first call may have to make it, and then returns -errno, with an
- * explanation, where that is refused: -EMFILE, -ENFILE, -ENOMEM; on uffd -EAGAIN
- * or -EPERM too, where the reader thread has to be started and cannot be; or
- * -ECHILD in a child of fork.  poll() ignores a negative descriptor, so check for
- * it.
+ * The first call may have to make the descriptor.  Where that fails it returns,
+ * with an explanation, -EMFILE, -ENFILE or -ENOMEM; on uffd also -EAGAIN or
+ * -EPERM, if a reader thread has to be started and cannot be.  In a child of
+ * fork it returns -ECHILD.  Check for this: poll() ignores a negative
+ * descriptor.
  */
 int ummu_monitor_fd(const struct ummu_monitor *monitor);
 
@@ -166,16 +166,17 @@ struct ummu_watch {
  * Overlapping and equal ranges are fine.  A watch reports its first
  * invalidation and is then spent: it stays invalid until it is unwatched.
  *
- * uffd registers the whole mappings with the kernel in which the range lies,
- * and so splits none.  Watches are as exact as their ranges all the same; what
- * costs more is that the kernel reports unmaps of the rest of such a mapping too.
+ * uffd registers with the kernel the whole mappings in which the range lies,
+ * and so splits none.  A watch still reports no more than its range.  But an
+ * unmap of the rest of such a mapping is reported to this library, and costs
+ * more.
  *
  * Errors, after each of which nothing is watched:
  *   -EINVAL      length 0, or the range wraps; kmod: or no process can have
  *                such addresses
- *   -ENOMEM      no memory; uffd: or too many mappings are watched.  A quarter
- *                of vm.max_map_count may be; more while the process has less
- *                than half of the mappings that this allows
+ *   -ENOMEM      no memory; uffd: or too many mappings are registered.  A
+ *                quarter of vm.max_map_count always may be, and more while the
+ *                process has fewer mappings than half of it
  *   -EAGAIN      use the memory uncached this time.  uffd: the range was given
  *                back with madvise() a moment ago, invalidations keep coming,
  *                or no thread or descriptor is left to start the reader thread
@@ -187,9 +188,10 @@ struct ummu_watch {
  *                uffd: or /proc/self/maps cannot be read, or the range contains
  *                the stack of the reader thread
  *   -EBUSY       uffd: another userfaultfd owns part of the mappings in which
- *                the range lies; or somebody has claimed the monitor, see
- *                ummu_monitor_claim()
- *   -EPERM       uffd: a shared mapping that is read-only for good; or a seccomp
+ *                the range lies.  Any backend: somebody has claimed the
+ *                monitor, see ummu_monitor_claim()
+ *   -EPERM       uffd: a shared mapping that is read-only for good; or a
+ *   seccomp
  *                filter forbids this thread to ask the userfaultfd, or the
  *                process to start the reader thread again
  *   -ECHILD, -EBADF  see ummu_monitor_status()
@@ -210,12 +212,12 @@ void ummu_monitor_unwatch(struct ummu_monitor *monitor,
  * ummu_monitor_release - give the kernel back what only ended watches needed
  * @addr, @length: the range; widened to whole pages
  *
- * A watch that has ended leaves its mapping registered with the kernel for one
- * to two seconds more, as most memory is watched again soon (uffd).  This returns
- * once nothing that only ended watches needed is registered in the range any
- * more: for memory that its owner is about to hand to somebody else, such as a
- * userfaultfd of its own.  A mapping that a live watch needs stays, all of it.
- * The kernel walks the mapping meanwhile, and the caller waits for that.
+ * On uffd the mapping of a watch stays registered with the kernel for one to
+ * two seconds after the watch has ended, as most memory is watched again soon.
+ * When this call returns, no mapping in the range is registered unless a live
+ * watch needs it; such a mapping stays registered, all of it.  Call it before
+ * memory is handed to somebody else, such as a userfaultfd of the program's
+ * own.  The call takes as long as the kernel needs to walk the mappings.
  *
  * Returns 0; -EINVAL (length 0, or the range wraps), -ECHILD, -EBADF.
  */
@@ -364,10 +366,10 @@ struct ummu_reader; /* opaque */
  * @reader_p: receives the right to watch and read; ummu_reader_drop() ends it
  *
  * For libraries that build on a monitor and whose cookies mean something to
- * them alone, as those of the registration cache do: an event of somebody
- * else's watch must not reach them, nor one of theirs somebody else.  Until the
- * claim is dropped, ummu_monitor_watch() and _read() answer -EBUSY; all other
- * calls work as before.
+ * them alone, as those of the registration cache do: no event of somebody
+ * else's watch may reach such a library, and none of its own may reach somebody
+ * else.  Until the claim is dropped, ummu_monitor_watch() and _read() answer
+ * -EBUSY; all other calls work as before.
  *
  * Errors: -EBUSY if it is claimed, or somebody has watches on it or is reading
  * it at this moment; -ECHILD, -EBADF as ummu_monitor_status().
@@ -376,7 +378,7 @@ int ummu_monitor_claim(struct ummu_monitor *monitor,
 		       struct ummu_reader **reader_p);
 
 /**
- * ummu_reader_watch - as ummu_monitor_watch(), for who has claimed the monitor
+ * ummu_reader_watch - ummu_monitor_watch() for the one who claimed the monitor
  *
  * ummu_monitor_unwatch() ends the watch.
  */
@@ -384,15 +386,15 @@ int ummu_reader_watch(struct ummu_reader *reader, const void *addr,
 		      size_t length, uint64_t cookie,
 		      struct ummu_watch **watch_p);
 
-/** ummu_reader_read - as ummu_monitor_read(), likewise. */
+/** ummu_reader_read - ummu_monitor_read(), for the one who claimed it. */
 int ummu_reader_read(struct ummu_reader *reader, struct ummu_event *events,
 		     size_t max);
 
 /**
  * ummu_reader_drop - give the claim up, before the monitor is closed
  *
- * Unwatch first: what is left is anybody's to read, and the monitor cannot be
- * claimed before it is unwatched.  NULL is allowed.
+ * Unwatch first.  Anybody may read the events of a watch that is left, and
+ * nobody can claim the monitor until it is unwatched.  NULL is allowed.
  */
 void ummu_reader_drop(struct ummu_reader *reader);
 
@@ -463,10 +465,10 @@ struct ummu_caps {
 /**
  * ummu_monitor_caps - fill what @caps->size has room for
  *
- * On uffd it starts the reader thread if none has run yet: only that finds out
- * whether UMMU_CAPS_SHARED_TABLE is so.
+ * On uffd it starts the reader thread if none has run yet, as only that thread
+ * finds out whether UMMU_CAPS_SHARED_TABLE applies.
  *
- * -EINVAL, with an explanation, if that is 0 or over 4096, which is no size.
+ * Returns 0, or -EINVAL, with an explanation, if the size is 0 or over 4096.
  */
 int ummu_monitor_caps(const struct ummu_monitor *monitor,
 		      struct ummu_caps *caps);

@@ -8,9 +8,9 @@
  *
  * Overlapping regions are counted: a page stays locked until the last region
  * over it is gone.  Locks that the application itself took on the same pages
- * cannot be told apart and end with the last region.  Of a region that was
- * unmapped in part, the part that went first is left alone, as other memory may
- * live at its address by then, with a lock of its owner's; the rest is unlocked.
+ * cannot be told apart and end with the last region.  When part of a region was
+ * unmapped, the part that went first is not unlocked, as its address may by
+ * then hold other memory, which its owner has locked; the rest is unlocked.
  *
  * Link with -lummunotify-mlock.
  */

@@ -68,12 +68,12 @@ struct ummu_region {
  *                @want?  Not asked where the two are equal: it does.  NULL:
  *                when it has all its bits
  *
- * They run in whichever thread calls the cache, in the middle of that call, with
- * no lock of the library held.  The thread cannot be cancelled meanwhile
+ * They run in whichever thread calls the cache, in the middle of that call,
+ * with no lock of the library held.  The thread cannot be cancelled meanwhile
  * (pthread_setcancelstate()), and what they leave in errno is not seen by its
- * caller.  They find errno as it is by then, and signals as the thread has them.
- * They return, and do not jump out or end the thread: then what the cache has
- * begun would be left half done.
+ * caller.  They find errno as it is by then, and signals as the thread has
+ * them.  They have to return: one that jumps out or ends the thread would leave
+ * half done what the cache has begun.
  */
 struct ummu_rcache_ops {
 	size_t size;
@@ -130,10 +130,10 @@ void ummu_rcache_destroy(struct ummu_rcache *rcache);
  * @region_p:      receives the region with one reference: ummu_rcache_put()
  *
  * Two threads that miss on the same range register it once; the second waits.
- * Where the monitor's backend is exact (UMMU_CAPS_EXACT), what a request adjoins
- * or overlaps is registered together with it, as one region.  Then reg() is asked
- * for memory of earlier requests too, which another thread may be unmapping: if
- * it fails, the request is registered alone.
+ * Where the monitor's backend is exact (UMMU_CAPS_EXACT), what a request
+ * adjoins or overlaps is registered together with it, as one region.  Then
+ * reg() is asked for memory of earlier requests too, which another thread may
+ * be unmapping: if it fails, the request is registered alone.
  *
  * Errors: -EINVAL (length 0 or a range that wraps), -EFAULT (part of it is not
  * mapped), -EAGAIN (the memory kept
@@ -150,9 +150,9 @@ void ummu_rcache_put(struct ummu_rcache *rcache, struct ummu_region *region);
  * ummu_rcache_flush - deregister what was invalidated; with @all, what is idle
  *
  * Each call of the cache does the first by itself.  A get that misses, and this
- * call, do it for all that was invalidated; a hit or a put for 32 ranges, and in
- * each thread 16 times in 8 milliseconds.  After that it is left to others until
- * these are over, and for at most 512 calls of that thread more.
+ * call, do it for all that was invalidated; a hit or a put for 32 ranges, and
+ * in each thread 16 times in 8 milliseconds.  After that it is left to others
+ * until these are over, and for at most 512 calls of that thread more.
  * For a program that has gone quiet: poll ummu_monitor_fd() of the cache's
  * monitor, then flush.
  * Returns the number of regions deregistered, or -ECHILD.
@@ -166,9 +166,10 @@ int ummu_rcache_flush(struct ummu_rcache *rcache, bool all);
  * after the change and before the next get.  Regions in use leave lookup now
  * and are deregistered by their last put.  Returns how many left, or -errno.
  *
- * It ends with ummu_monitor_release() of the range: the memory may be handed to
- * somebody else afterwards, such as a userfaultfd of the program's own, unless a
- * region of this or another cache, or a watch, still lies in the same mapping.
+ * It ends with ummu_monitor_release() of the range.  The memory may be handed
+ * to somebody else afterwards, such as a userfaultfd of the program's own,
+ * unless a region of this or another cache, or a watch, still lies in the same
+ * mapping.
  */
 int ummu_rcache_invalidate(struct ummu_rcache *rcache, const void *addr,
 			   size_t length);
@@ -188,10 +189,10 @@ bool ummu_region_valid(const struct ummu_region *region);
  * ummu_region_unmapped - which part of a region is no longer its memory?
  * @addr_p, @length_p: receive it
  *
- * For a dereg() that undoes by address: other memory may lie in that part by now.
- * It is what the first unmap or move took that hit the region; later ones are not
- * known.  False: none is known to have, though pages may have been given back
- * or exchanged in place.
+ * For a dereg() that works by address: other memory may lie in that part by
+ * now.  It is the part that was taken by the first unmap or move that hit the
+ * region; later ones are not recorded.  Returns false if no unmap or move is
+ * recorded; pages may still have been given back or replaced in place.
  */
 bool ummu_region_unmapped(const struct ummu_region *region, void **addr_p,
 			  size_t *length_p);
