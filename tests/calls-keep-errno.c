@@ -123,7 +123,7 @@ static void watching(struct ummu_monitor *monitor, int granted)
 	KEEPS(ummu_monitor_unwatch(monitor, handle));
 	KEEPS(ummu_monitor_release(monitor, memory, 4 * page));
 	KEEPS_AND_IS(ummu_monitor_release(monitor, memory, 0), -EINVAL);
-	munmap(memory, 4 * page);
+	munmap(memory + page, 3 * page);
 }
 
 static void asking(struct ummu_monitor *monitor)
@@ -264,7 +264,8 @@ static void cache_calls(struct ummu_rcache *rcache)
 	KEEPS(ummu_rcache_stats(rcache, &stats));
 	stats.size = 0;
 	KEEPS_AND_IS(ummu_rcache_stats(rcache, &stats), -EINVAL);
-	munmap(memory, 8 * page);
+	munmap(memory + 2 * page, 2 * page);
+	munmap(memory + 5 * page, 3 * page);
 }
 
 static void cache_on(const char *backend)
@@ -322,7 +323,7 @@ static void cache_with(const struct ummu_rcache_ops *ops, void *ctx)
 	get_and_put(rcache, memory, 2 * page, 0);
 	munmap(memory, page);
 	KEEPS(ummu_rcache_flush(rcache, true));
-	munmap(memory, 2 * page);
+	munmap(memory + page, page);
 	errno = SENTINEL;
 	assert_int_not_equal(ummu_rcache_get(rcache, memory, page, 0, &region),
 			     0);

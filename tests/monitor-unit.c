@@ -121,7 +121,8 @@ static void watch_refuses(void **state)
 	monitor_refuses(monitor, memory, page + 1, -EFAULT);
 	assert_int_equal(monitor_stats(monitor).refused, 8);
 	assert_int_equal(monitor_stats(monitor).watches, 0);
-	munmap(memory, 4 * page);
+	munmap(memory, page);
+	munmap(memory + 2 * page, 2 * page);
 	monitor_expect_silence(monitor);
 }
 

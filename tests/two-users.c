@@ -295,7 +295,8 @@ static void what_the_other_took_stays_his(void **state)
 	assert_true(valid_in(&copies[1], other));
 	munmap(memory + 2 * page, page);
 	assert_false(valid_in(&copies[1], other));
-	munmap(memory, 4 * page);
+	munmap(memory, 2 * page);
+	munmap(memory + 3 * page, page);
 	copies[1].close(monitors[1]);
 	copies[0].close(monitors[0]);
 }
@@ -434,7 +435,8 @@ static void copies_watch_the_same(void **state)
 	assert_true(valid_in(&copies[1], watches[1]));
 	copies[0].close(monitors[0]);
 	assert_true(valid_in(&copies[1], watches[1]));
-	munmap(memory, 4 * page);
+	munmap(memory, page);
+	munmap(memory + 2 * page, 2 * page);
 	assert_false(valid_in(&copies[1], watches[1]));
 	copies[1].close(monitors[1]);
 }
