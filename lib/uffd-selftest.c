@@ -127,6 +127,9 @@ static void *drop_events(void *argument)
 	return NULL;
 }
 
+/* Of the machine, and not of the kernel. */
+static const char no_thread[] = "no thread could be started";
+
 static const char *try_order(int fd, const struct victim *victim)
 {
 	struct uffdio_register request = {
@@ -143,7 +146,7 @@ static const char *try_order(int fd, const struct victim *victim)
 	if (ummu_uffd_probe(fd) != UFFD_QUIET)
 		return "an empty UFFDIO_WRITEPROTECT is not refused with EINVAL";
 	if (pthread_create(&thread, NULL, give_back, (void *)(uintptr_t)victim))
-		return "no thread could be started";
+		return no_thread;
 	fault = watch_victim(fd, victim);
 	if (fault && !pthread_create(&rescuer, NULL, drop_events, &fd)) {
 		pthread_join(thread, NULL);
@@ -175,6 +178,11 @@ int ummu_uffd_selftest(int fd)
 	munmap(victim.pages, victim.page);
 	if (!fault)
 		return 0;
+	if (fault == no_thread)
+		return ummu_explain(
+			-EAGAIN,
+			"%s for the self-test of userfaultfd: raise the limit on processes (ulimit -u, pids cgroup)",
+			fault);
 	return ummu_explain(-EOPNOTSUPP,
 			    "this kernel's userfaultfd cannot be trusted: %s",
 			    fault);

@@ -83,6 +83,7 @@ struct ummu_monitor_opts {
  *   -EACCES      kmod: this user may not open the device
  *   -EPERM       kmod: nor may this container; uffd: it is forbidden here
  *   -ENOSYS      uffd: the kernel has none
+ *   -EAGAIN      uffd: no thread could be started for the self-test
  *   -EBADF       uffd: somebody closed the process's userfaultfd, and what it
  *                watched was not released within five seconds
  * ummu_monitor_explain() says which and what to do.
