@@ -5,7 +5,6 @@
 
 #include <dlfcn.h>
 #include <link.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -63,9 +62,17 @@ static void stay(void)
 	free(search.name);
 }
 
+/*
+ * Not by pthread_once(): a thread that waits there for another one may hold the
+ * dynamic linker's lock, in a constructor, and that one waits for this lock.  To
+ * do it twice does no harm.
+ */
 void ummu_stay_loaded(void)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	static bool done; /* a relaxed atomic: it orders nothing */
 
-	pthread_once(&once, stay);
+	if (__atomic_load_n(&done, __ATOMIC_RELAXED))
+		return;
+	stay();
+	__atomic_store_n(&done, true, __ATOMIC_RELAXED);
 }

@@ -13,7 +13,8 @@
  * ummu_stay_loaded - from here on dlclose() does not unmap this code
  *
  * May be called any number of times, from any thread.  The caller holds no
- * lock: the dynamic linker may allocate, and takes a lock of its own.
+ * lock, and nobody waits for it: the dynamic linker may allocate, and takes a
+ * lock of its own.
  */
 void ummu_stay_loaded(void);
 

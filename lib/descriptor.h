@@ -53,6 +53,13 @@ ummu_descriptor_is_ours(const struct ummu_descriptor *descriptor)
 	return ummu_descriptor_identity(descriptor) == UMMU_OURS;
 }
 
+/** ummu_descriptor_number - its number, or -1 if that is not ours any more. */
+static inline int
+ummu_descriptor_number(const struct ummu_descriptor *descriptor)
+{
+	return ummu_descriptor_is_ours(descriptor) ? descriptor->fd : -1;
+}
+
 /** ummu_descriptor_close - close it if it is still ours; set @fd to -1. */
 void ummu_descriptor_close(struct ummu_descriptor *descriptor);
 

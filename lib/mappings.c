@@ -97,7 +97,8 @@ static bool next_in_text(struct ummu_mappings *walk,
 	char line[512];
 
 	while (next_line(walk, line, sizeof(line)))
-		if (is_mapping(line, mapping))
+		/* Not [vsyscall], in the kernel's half of the addresses. */
+		if (is_mapping(line, mapping) && !(mapping->start >> 63))
 			return true;
 	return false;
 }

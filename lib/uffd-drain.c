@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,6 +13,9 @@
 
 /* How many messages one read fetches at most. */
 #define BATCH 16
+
+/* Reads in one hold of the lock, so that others get it; the rest is read later. */
+#define DRAIN_ROUNDS 64
 
 /*
  * How often SETTLE asks before it gives up.  The kernel's count falls when the
@@ -106,15 +108,9 @@ static void release_fault(int fd, uint64_t address)
 		.range = { .start = address & ~(page - 1), .len = page },
 	};
 
-	ioctl(fd, UFFDIO_WRITEPROTECT, &release);
-}
-
-static bool is_mapped(uint64_t address)
-{
-	unsigned char resident;
-
-	return !mincore((void *)(uintptr_t)address, 1, &resident) ||
-	       errno != ENOMEM;
+	/* Refused while something is in flight: then the fault comes again. */
+	if (ioctl(fd, UFFDIO_WRITEPROTECT, &release))
+		ioctl(fd, UFFDIO_WAKE, &release.range);
 }
 
 static void store_unmap(struct uffd_process *process,
@@ -144,9 +140,6 @@ static void store_remap(struct uffd_process *process, uint64_t from,
 
 	ummu_watch_hit(&process->watches, old.start, old.last, UMMU_REASON_MOVE);
 	ummu_uffd_ledger_moved(process, &old, &new);
-	/* MREMAP_DONTUNMAP leaves the old mapping there, still registered. */
-	if (is_mapped(from))
-		process->ledger.strays = true;
 }
 
 /* model: DRAIN_STORE */
@@ -225,7 +218,7 @@ void ummu_uffd_lose(struct uffd_process *process)
 int ummu_uffd_drain(struct uffd_process *process, int fd)
 {
 	struct uffd_msg messages[BATCH];
-	int total = 0;
+	int total = 0, rounds = DRAIN_ROUNDS;
 	int fetched;
 
 	if (ummu_broken(UMMU_BREAK_READ_OUTSIDE_LOCK)) {
@@ -239,7 +232,7 @@ int ummu_uffd_drain(struct uffd_process *process, int fd)
 	}
 
 	begin_store(process);
-	while ((fetched = read_messages(fd, messages)) > 0) {
+	while (rounds-- && (fetched = read_messages(fd, messages)) > 0) {
 		for (int i = 0; i < fetched; i++)
 			store_message(process, fd, &messages[i]);
 		total += fetched;

@@ -8,66 +8,96 @@
 #include "mappings.h"
 #include "uffd.h"
 
+/*
+ * One thread at a time unregisters.  It has the slot from the moment that it
+ * takes something out of the ledger until all of that is unregistered or in the
+ * ledger again; within that, ->leaving is what it is about to unregister.
+ */
+
 enum left {
-	LEFT,	 /* it is not registered any more; from begin(): it may leave */
+	LEFT,	 /* it was registered, and is no more */
 	NEEDED,	 /* a live watch needs it */
-	KEPT,	 /* it could not be unregistered now: try again later */
-	FOREIGN, /* not ours: another userfaultfd has it, or nobody has */
+	KEPT,	 /* it could not be unregistered: it is in the ledger again */
+	FOREIGN, /* another userfaultfd has it, or none can */
 };
 
-/* model: LEAVE_BEGIN.  See uffd.h. */
-static enum left begin(struct uffd_process *process,
-		       const struct uffd_range *range, bool patient)
+/* The caller holds the lock.  Only a reader is not patient: see uffd.h. */
+static bool take_slot(struct uffd_process *process,
+		      const struct uffd_range *range, bool patient)
 {
-	enum left left = LEFT;
-	struct uffd_guard guard;
-
-	ummu_uffd_lock(process, &guard);
 	while (process->is_leaving && patient)
 		ummu_uffd_wait(process);
-	if (process->state == UFFD_IDLE) {
-		/* A sweep unregistered all; leave() must not register again. */
-		left = FOREIGN;
-	} else if (process->is_leaving) {
-		left = KEPT;
-	} else if (ummu_interval_first(&process->watches, range->start,
-				       range->last)) {
-		left = NEEDED;
-	} else {
-		process->is_leaving = true;
-		process->leaving = *range;
-	}
-	ummu_uffd_unlock(process, &guard);
-	return left;
+	if (process->is_leaving)
+		return false;
+	process->is_leaving = true;
+	process->leaving = *range;
+	return true;
 }
 
-/* The range stays registered: record that again.  The caller holds the lock. */
-static void put_back(struct uffd_process *process,
-		     const struct uffd_range *range)
-{
-	if (process->ledger.unused) {
-		ummu_uffd_ledger_add(process, range);
-		ummu_uffd_ledger_unneeded(process, range);
-	} else {
-		process->ledger.strays = true;
-	}
-	/* The sweep may be past this range, so END_COMMIT must fail. */
-	if (process->state == UFFD_ENDING)
-		process->state = UFFD_RUNNING;
-}
-
-/* model: LEAVE_END.  @kept: the range is still registered. */
-static void end(struct uffd_process *process, const struct uffd_range *range,
-		bool kept)
+/* model: LEAVE_END */
+static void give_slot_back(struct uffd_process *process)
 {
 	struct uffd_guard guard;
 
 	ummu_uffd_lock(process, &guard);
 	process->is_leaving = false;
-	if (kept)
-		put_back(process, range);
 	pthread_cond_broadcast(&process->changed);
 	ummu_uffd_unlock(process, &guard);
+}
+
+/* model: LEAVE_BEGIN.  The caller has the slot.  See uffd.h. */
+static bool begin(struct uffd_process *process, const struct uffd_tools *tools,
+		  const struct uffd_range *range, bool patient)
+{
+	struct uffd_guard guard;
+	bool begun;
+
+	ummu_uffd_lock(process, &guard);
+	/* A reader reads on, so that no unmap waits for all mappings. */
+	if (!patient)
+		ummu_uffd_drain(process, tools->fd);
+	begun = !ummu_interval_first(&process->watches, range->start,
+				     range->last);
+	if (begun)
+		process->leaving = *range;
+	ummu_uffd_unlock(process, &guard);
+	return begun;
+}
+
+/* The caller has the slot, so that nobody sees the ledger without it. */
+static void put_back(struct uffd_process *process,
+		     const struct uffd_range *range)
+{
+	struct uffd_guard guard;
+
+	ummu_uffd_lock(process, &guard);
+	if (process->ledger.unused) {
+		ummu_uffd_ledger_add(process, range);
+		ummu_uffd_ledger_unneeded(process, range);
+	}
+	/* A sweep may have passed it by: END_COMMIT must not follow. */
+	if (process->state == UFFD_ENDING)
+		process->state = UFFD_RUNNING;
+	ummu_uffd_unlock(process, &guard);
+}
+
+/*
+ * Kernels before 6.18 would unregister what another userfaultfd has.  It may
+ * have got memory that was unmapped without a word to us, by shmdt() say; so
+ * registering it first tells whether it is ours.  The caller has the slot.
+ */
+static enum left leave(struct uffd_process *process,
+		       const struct uffd_tools *tools,
+		       const struct uffd_range *range, bool patient)
+{
+	if (!begin(process, tools, range, patient))
+		return NEEDED;
+	if (ummu_uffd_register(tools->fd, range))
+		return FOREIGN;
+	if (!ummu_uffd_unregister(tools->fd, range))
+		return LEFT;
+	put_back(process, range);
+	return KEPT;
 }
 
 bool ummu_uffd_wait_while_leaving(struct uffd_process *process,
@@ -80,40 +110,6 @@ bool ummu_uffd_wait_while_leaving(struct uffd_process *process,
 		waited = true;
 	}
 	return waited;
-}
-
-/* Another thread is unregistering something: put this off. */
-static void keep(struct uffd_process *process, const struct uffd_range *range)
-{
-	struct uffd_guard guard;
-
-	ummu_uffd_lock(process, &guard);
-	put_back(process, range);
-	ummu_uffd_unlock(process, &guard);
-}
-
-/*
- * Before Linux 6.18 UFFDIO_UNREGISTER also unregisters what belongs to another
- * userfaultfd.  The addresses may have changed hands without an event: shmdt(),
- * for one, sends none.  So register the range first, which fails with EBUSY if
- * another userfaultfd has it.
- */
-static enum left leave(struct uffd_process *process,
-		       const struct uffd_tools *tools,
-		       const struct uffd_range *range, bool patient)
-{
-	enum left left = begin(process, range, patient);
-
-	if (left == KEPT)
-		keep(process, range);
-	if (left != LEFT)
-		return left;
-	if (ummu_uffd_register(tools->fd, range))
-		left = FOREIGN;
-	else if (ummu_uffd_unregister(tools->fd, range))
-		left = KEPT;
-	end(process, range, left == KEPT);
-	return left;
 }
 
 /*
@@ -164,14 +160,20 @@ void ummu_uffd_leave_idle(struct uffd_process *process,
 
 	do {
 		ummu_uffd_lock(process, &guard);
-		/* The reader calls: no unmap waits for all the extents. */
-		if (!patient)
-			ummu_uffd_drain(process, tools->fd);
-		taken = ummu_uffd_ledger_take(process, within, before, &extent,
-					      &cut);
-		ummu_uffd_unlock(process, &guard);
+		taken = take_slot(process, within, patient);
+		if (taken && !ummu_uffd_ledger_take(process, within, before,
+						    &extent, &cut)) {
+			process->is_leaving = false;
+			pthread_cond_broadcast(&process->changed);
+			taken = false;
+		}
 		if (taken)
+			process->leaving = extent;
+		ummu_uffd_unlock(process, &guard);
+		if (taken) {
 			leave_extent(process, tools, &extent, cut, patient);
+			give_slot_back(process);
+		}
 	} while (taken);
 }
 
@@ -184,13 +186,33 @@ static int open_walk(struct uffd_process *process,
 {
 	int fd = -1;
 
-	if (process->any_file) {
+	/* Who may not be traced, as a set-user-ID program, has no pagemap. */
+	if (process->any_file && tools->pagemap_fd >= 0) {
 		ummu_mappings_begin(walk, tools->maps_fd, 0);
 		return fd;
 	}
 	fd = open("/proc/thread-self/smaps", O_RDONLY | O_CLOEXEC);
 	ummu_mappings_begin_smaps(walk, fd);
 	return fd;
+}
+
+/* A mapping that the sweep has found registered. */
+static enum left leave_found(struct uffd_process *process,
+			     const struct uffd_tools *tools,
+			     const struct uffd_range *range)
+{
+	struct uffd_guard guard;
+	enum left left;
+	bool taken;
+
+	ummu_uffd_lock(process, &guard);
+	taken = take_slot(process, range, false);
+	ummu_uffd_unlock(process, &guard);
+	if (!taken)
+		return KEPT;
+	left = leave(process, tools, range, false);
+	give_slot_back(process);
+	return left;
 }
 
 /*
@@ -247,7 +269,7 @@ enum uffd_swept ummu_uffd_sweep(struct uffd_process *process,
 		interrupted = !is_still_ending(process, tools->fd, reader);
 		if (interrupted)
 			break;
-		switch (leave(process, tools, &range, false)) {
+		switch (leave_found(process, tools, &range)) {
 		case FOREIGN:
 			break;
 		case LEFT:

@@ -208,10 +208,8 @@ void ummu_uffd_ledger_moved(struct uffd_process *process,
 			    const struct uffd_range *to)
 {
 	ummu_uffd_ledger_gone(process, from);
-	if (!process->ledger.unused) {
-		process->ledger.strays = true;
-		return;
-	}
+	if (!process->ledger.unused)
+		return; /* a sweep finds it */
 	ummu_uffd_ledger_add(process, to);
 	ummu_uffd_ledger_unneeded(process, to);
 }
@@ -241,5 +239,5 @@ void ummu_uffd_ledger_clear(struct uffd_ledger *ledger)
 {
 	while (ledger->tree.root)
 		remove_extent(ledger, extent_of(ledger->tree.root));
-	ledger->strays = false;
+	ledger->used = false;
 }

@@ -19,9 +19,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -34,6 +34,9 @@
 
 /* How often it looks for idle extents, and has the descriptor checked. */
 #define TICK_MS 1000
+
+/* Sweeps in one look, while an unmap in flight does not come to its end. */
+#define SWEEPS 64
 
 /* How much later than that it may wake up, to spare an idle CPU. */
 #define SLACK_NS 100000000UL
@@ -49,7 +52,6 @@
  * @tools:  the numbers that it reads and unregisters with
  * @serial: its number; it is the current reader while process->reader is this
  * @losses: process->losses when it began, or when it last noticed a loss
- * @epoll_fd: waits for events
  * @lost:   the descriptor was found closed: everything is to be unregistered
  * @shared: it shares the program's table of descriptors
  * @looked: when it last looked for idle extents, by ummu_uffd_now()
@@ -59,7 +61,6 @@ struct reader {
 	struct uffd_tools tools;
 	uint64_t serial;
 	uint64_t losses;
-	int epoll_fd;
 	bool lost;
 	bool shared;
 	uint64_t looked;
@@ -111,29 +112,6 @@ static bool take_own_table(const struct uffd_start *start)
 	return true;
 }
 
-/*
- * By syscall(), here and below: a sanitizer knows one table of descriptors
- * only, and would take our numbers for the program's.
- *
- * epoll waits for a file, poll() for a number.  Where the table is shared,
- * somebody may close the number and use it for another file.
- */
-static int open_epoll(int fd)
-{
-	struct epoll_event event = { .events = EPOLLIN };
-	int epoll_fd = (int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC);
-
-	if (epoll_fd < 0)
-		return -errno;
-	if (syscall(SYS_epoll_ctl, epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
-		int error = -errno;
-
-		syscall(SYS_close, epoll_fd);
-		return error;
-	}
-	return epoll_fd;
-}
-
 /* Tell the thread that waits in uffd-start.c. */
 static void report(struct uffd_start *start, struct reader *self)
 {
@@ -165,31 +143,31 @@ static bool begin(struct uffd_start *start, struct reader *self)
 	};
 	run_as_anybody();
 	self->shared = !take_own_table(start);
-	self->epoll_fd = open_epoll(self->tools.fd);
-	if (self->epoll_fd < 0) {
-		start->error = self->epoll_fd;
-		start->what = "epoll";
-	} else if (ummu_uffd_probe(self->tools.fd) == UFFD_REFUSED) {
+	if (ummu_uffd_probe(self->tools.fd) == UFFD_REFUSED) {
 		start->error = -EPERM;
 		start->what = "ioctl (by a seccomp filter?)";
-		syscall(SYS_close, self->epoll_fd);
 	}
 	report(start, self);
 	return self->serial != 0;
 }
 
 /*
- * Wait for an event or for the next tick.  If a seccomp filter that came later
- * refuses to wait, look for events every millisecond.
+ * Wait for events, or for the next look.  A filter that was put over all threads
+ * may refuse to; then look often.  Where the table is shared, the number may be
+ * closed, and stand for another file: then this waits in vain, but for no longer
+ * than to the next look, which finds out.
+ *
+ * By syscall(), as a sanitizer takes the numbers of two tables for the same
+ * descriptors.
  */
 static void wait_for_events(const struct reader *self)
 {
 	const struct timespec nap = { .tv_nsec = 1000000 };
-	struct epoll_event event;
+	struct timespec tick = { .tv_sec = TICK_MS / 1000 };
+	struct pollfd uffd = { .fd = self->tools.fd, .events = POLLIN };
+	long ready = syscall(SYS_ppoll, &uffd, 1, &tick, NULL, 0);
 
-	if (syscall(SYS_epoll_pwait, self->epoll_fd, &event, 1, TICK_MS, NULL,
-		    0) < 0 &&
-	    errno != EINTR)
+	if ((ready < 0 && errno != EINTR) || uffd.revents & ~POLLIN)
 		syscall(SYS_nanosleep, &nap, NULL);
 }
 
@@ -272,9 +250,9 @@ static bool commit_to_end(struct reader *self, enum uffd_swept swept,
 	bool ended;
 
 	ummu_uffd_lock(process, &guard);
-	/* If the kernel does not tell, believe a ledger without strays. */
+	/* If the kernel does not tell, only what was never used is empty. */
 	ended = (swept == UFFD_CLEAN ||
-		 (swept == UFFD_CANNOT_TELL && !process->ledger.strays)) &&
+		 (swept == UFFD_CANNOT_TELL && !process->ledger.used)) &&
 		process->state == UFFD_ENDING && is_needless(self) &&
 		((self->lost && self->shared) ||
 		 (process->kernel_events == events &&
@@ -295,6 +273,7 @@ static bool commit_to_end(struct reader *self, enum uffd_swept swept,
 static bool try_to_end(struct reader *self)
 {
 	enum uffd_swept swept = UFFD_CLEAN;
+	int rounds = SWEEPS;
 	uint64_t events;
 
 	do {
@@ -304,7 +283,7 @@ static bool try_to_end(struct reader *self)
 		if (!self->lost || !self->shared)
 			swept = ummu_uffd_sweep(self->process, &self->tools,
 						self->serial);
-	} while (swept == UFFD_NOT_YET && !sched_yield());
+	} while (swept == UFFD_NOT_YET && --rounds && !sched_yield());
 	return commit_to_end(self, swept, events);
 }
 
@@ -365,7 +344,5 @@ void *ummu_uffd_reader(void *argument)
 	do
 		wait_for_events(&self);
 	while (read_events(&self) && !look_around(&self));
-	/* The others are closed with its table, or are the program's, too. */
-	syscall(SYS_close, self.epoll_fd);
 	return NULL;
 }

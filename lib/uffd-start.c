@@ -121,11 +121,14 @@ static size_t most_numbers(struct uffd_process *process)
 	return count;
 }
 
-static void keep_number(struct uffd_start *start,
-			const struct ummu_descriptor *descriptor)
+/* Its number, or -1 if it is not ours any more. */
+static int keep_number(struct uffd_start *start,
+		       const struct ummu_descriptor *descriptor)
 {
-	if (ummu_descriptor_is_ours(descriptor))
-		start->numbers[start->count++] = descriptor->fd;
+	if (!ummu_descriptor_is_ours(descriptor))
+		return -1;
+	start->numbers[start->count++] = descriptor->fd;
+	return descriptor->fd;
 }
 
 /* Returns false if @most is too small, as a monitor was opened meanwhile. */
@@ -140,13 +143,10 @@ static bool collect_numbers(struct uffd_start *start, size_t most)
 	ummu_uffd_lock(process, &guard);
 	start->bells = process->bells;
 	start->tools = (struct uffd_tools){
-		process->uffd.fd,
-		process->pagemap.fd,
-		process->maps.fd,
+		keep_number(start, &process->uffd),
+		keep_number(start, &process->pagemap),
+		keep_number(start, &process->maps),
 	};
-	keep_number(start, &process->uffd);
-	keep_number(start, &process->pagemap);
-	keep_number(start, &process->maps);
 	LIST_FOREACH(queue, &process->queues, of_process)
 	{
 		fits = start->count < most;
@@ -286,7 +286,6 @@ static int start_one(struct uffd_process *process, bool afresh)
 	struct uffd_stack *dead;
 	int error = 0;
 
-	ummu_stay_loaded();
 	while ((dead = take_dead_stack(process)))
 		free_stack(dead);
 	if (!afresh)
@@ -311,6 +310,8 @@ int ummu_uffd_reader_start(struct uffd_process *process, bool afresh)
 	bool needed;
 	int error = 0;
 
+	/* Before others may wait for this thread: see base/stay.c. */
+	ummu_stay_loaded();
 	ummu_uffd_lock(process, &guard);
 	while (process->starting)
 		ummu_uffd_wait(process);

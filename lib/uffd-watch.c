@@ -77,8 +77,6 @@ static enum step prepare(struct attempt *attempt)
 		return NO_READER;
 	if (ummu_uffd_in_grace(process, &attempt->range))
 		return IN_GRACE;
-	if (ummu_uffd_is_stack(process, &attempt->range))
-		return OUR_STACK;
 	if (process->ledger.count >= process->ledger.limit)
 		return TOO_MANY;
 	if (!process->ledger.unused)
@@ -107,15 +105,22 @@ static enum step arm(struct attempt *attempt)
 		return NO_MAPPING;
 	if (ummu_uffd_wait_while_leaving(process, &attempt->registered))
 		return AGAIN;
+	if (ummu_uffd_is_stack(process, &attempt->registered))
+		return OUR_STACK;
+	/* Never register with a userfaultfd of the program's. */
+	if (ummu_descriptor_identity(&process->uffd) == UMMU_NOT_OURS) {
+		ummu_uffd_lose(process);
+		return LOST;
+	}
 	if (!ummu_watch_arm(&process->watches, &monitor->queue, attempt->watch))
 		return NO_WORD;
 	process->state = UFFD_RUNNING; /* makes END_COMMIT fail */
+	process->ledger.used = true;
 	/* model: REGISTER.  Even if the range seems to be registered. */
 	attempt->error = ummu_uffd_register(process->uffd.fd,
 					    &attempt->registered);
 	if (attempt->error) {
 		ummu_watch_disarm(&process->watches, attempt->watch);
-		process->ledger.strays = true; /* a part may be registered */
 		return REFUSED;
 	}
 	ummu_uffd_ledger_add(process, &attempt->registered);

@@ -184,12 +184,17 @@ static int uffd_release(struct ummu_monitor *base, uint64_t start, uint64_t last
 	if (error)
 		return error;
 	ummu_uffd_lock(process, &guard);
-	tools = (struct uffd_tools){ process->uffd.fd, process->pagemap.fd,
-				     process->maps.fd };
+	tools = (struct uffd_tools){
+		ummu_descriptor_number(&process->uffd),
+		ummu_descriptor_number(&process->pagemap),
+		ummu_descriptor_number(&process->maps),
+	};
 	ummu_uffd_unlock(process, &guard);
-	ummu_uffd_leave_idle(process, &tools, &range, UINT64_MAX, true);
+	/* What cannot be unregistered is idle again only from later on. */
+	ummu_uffd_leave_idle(process, &tools, &range, ummu_uffd_now(), true);
 	ummu_uffd_lock(process, &guard);
-	ummu_uffd_wait_while_leaving(process, &range);
+	while (process->is_leaving)
+		ummu_uffd_wait(process);
 	ummu_uffd_unlock(process, &guard);
 	return 0;
 }
@@ -223,7 +228,8 @@ static bool is_heard(const struct uffd_monitor *monitor)
 {
 	const struct uffd_process *process = monitor->process;
 
-	return process->state == UFFD_IDLE || process->table_shared ||
+	return (process->state == UFFD_IDLE && !process->starting) ||
+	       process->table_shared ||
 	       monitor->queue.bell_serial <= process->reader_bells;
 }
 
@@ -355,9 +361,10 @@ static void uffd_caps(const struct ummu_monitor *base, struct ummu_caps *caps)
 	};
 
 	caps->grace_ns = UFFD_GRACE_NS;
-	if (process->any_file)
+	/* A child's memory of the process says nothing. */
+	if (!in_child(of(base)) && process->any_file)
 		caps->flags |= UMMU_CAPS_ANY_FILE;
-	if (shares_table(process))
+	if (!in_child(of(base)) && shares_table(process))
 		caps->flags |= UMMU_CAPS_SHARED_TABLE;
 	for (unsigned int i = 0; i < UMMU_OP_COUNT; i++)
 		caps->claims[i] = claims[i];

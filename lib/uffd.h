@@ -117,7 +117,7 @@ struct uffd_extent {
  *          mappings
  * @counted: when the program's mappings were last counted (nanoseconds of
  *          CLOCK_MONOTONIC)
- * @strays: something may be registered that is in no extent
+ * @used:   something was registered since this was last empty for certain
  */
 struct uffd_ledger {
 	struct ummu_interval_tree tree;
@@ -125,7 +125,7 @@ struct uffd_ledger {
 	struct uffd_extent *unused;
 	unsigned long count, limit;
 	uint64_t counted;
-	bool strays;
+	bool used;
 };
 
 enum uffd_state {

@@ -69,8 +69,6 @@ static void give_back(void *unused)
 
 static void make_pool(void)
 {
-	/* Threads that end run give_back(), also after a dlclose(). */
-	ummu_stay_loaded();
 	pool = ummu_wipe_alloc(sizeof(*pool));
 	if (!pool) {
 		pool_error = -errno;
@@ -85,6 +83,8 @@ int ummu_threads_prepare(const uint64_t **words_p)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+	/* Threads that end run give_back(), also after a dlclose(). */
+	ummu_stay_loaded();
 	pthread_once(&once, make_pool);
 	if (pool_error)
 		return pool_error;

@@ -47,16 +47,23 @@ static int open_library(struct race_cache *cache)
 		fprintf(stderr, "library: %s\n", ummu_monitor_explain());
 		return error;
 	}
+	error = ummu_monitor_open(&opts, &cache->beside);
+	if (error)
+		goto close_monitor;
 	error = ummu_rcache_create(cache->monitor, &ops, cache, NULL,
 				   &cache->rcache);
-	if (error)
-		ummu_monitor_close(cache->monitor);
+	if (!error)
+		return 0;
+	ummu_monitor_close(cache->beside);
+close_monitor:
+	ummu_monitor_close(cache->monitor);
 	return error;
 }
 
 static void close_library(struct race_cache *cache)
 {
 	ummu_rcache_destroy(cache->rcache);
+	ummu_monitor_close(cache->beside);
 	ummu_monitor_close(cache->monitor);
 }
 
@@ -90,11 +97,11 @@ static int hammer(struct race_cache *cache, unsigned int thread, char *addr,
 	int error;
 
 	for (size_t i = 0; i < pages; i++) {
-		error = ummu_monitor_watch(cache->monitor, addr + i * page,
-					   page, thread, &watch);
+		error = ummu_monitor_watch(cache->beside, addr + i * page, page,
+					   thread, &watch);
 		if (error)
 			return error;
-		ummu_monitor_unwatch(cache->monitor, watch);
+		ummu_monitor_unwatch(cache->beside, watch);
 	}
 	return 0;
 }

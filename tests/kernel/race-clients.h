@@ -41,6 +41,7 @@ struct race_entry {
  * @today:  the calls of today
  * @lock:   of what is read from the device
  * @drained: events read so far (atomic)
+ * @beside: a monitor for hammers, as @monitor is the cache's alone
  * @fd, @counter, @last: the calls of 2010; @last is atomic
  */
 struct race_cache {
@@ -52,7 +53,7 @@ struct race_cache {
 	int fd;
 	const volatile uint64_t *counter;
 	uint64_t last;
-	struct ummu_monitor *monitor;
+	struct ummu_monitor *monitor, *beside;
 	struct ummu_rcache *rcache;
 };
 
