@@ -262,6 +262,26 @@ static void reader_stays(void)
 	REQUIRE(!ummu_watch_valid(watch));
 }
 
+/* A forked child asks its copy of the monitor what it claims. */
+static void child_asks_what_is_claimed(void)
+{
+	struct ummu_caps caps = { .size = sizeof(caps) };
+	pid_t child;
+
+	watch_memory();
+	child = scene_child();
+	if (child) {
+		scene_child_ends(child);
+		return;
+	}
+	REQUIRE(!ummu_monitor_caps(monitor, &caps));
+	printf("  %u thread(s) in the child\n", proc_threads());
+	REQUIRE(proc_threads() == 1);
+	scene_watch_works(scene_monitor());
+	fflush(stdout);
+	_exit(0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct scene scenes[] = {
@@ -272,6 +292,7 @@ int main(int argc, char **argv)
 		{ "main_leaves_before_worker_closes",
 		  main_leaves_before_worker_closes },
 		{ "worker_watches_without_main", worker_watches_without_main },
+		{ "child_asks_what_is_claimed", child_asks_what_is_claimed },
 		{ "sigterm_while_watched", sigterm_while_watched },
 		{ "sigterm_without_main", sigterm_without_main },
 		{ "single_threaded_after_close", single_threaded_after_close },

@@ -8,9 +8,11 @@
  * wait for ever, as long as a child holds a copy of the descriptor.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -338,6 +340,37 @@ static void grown_in_place(void)
 	idle_and_unmap();
 }
 
+/*
+ * A program that may not be traced, as a set-user-ID one, cannot read its
+ * pagemap.  The half that is split off was never in what the library knows.
+ */
+static void grown_where_pagemap_is_refused(void)
+{
+	char *addr, *room;
+	int fd;
+
+	if (!geteuid())
+		REQUIRE(!setresuid(65534, 65534, 65534));
+	REQUIRE(!prctl(PR_SET_DUMPABLE, 0));
+	fd = open("/proc/thread-self/pagemap", O_RDONLY | O_CLOEXEC);
+	printf("  pagemap: %s\n", fd < 0 ? "refused" : "can be read");
+	begin();
+	room = reserve(4 * COUNT * page);
+	addr = mmap(room, COUNT * page, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	REQUIRE(addr == room);
+	watch = scene_watch(monitor, addr, COUNT * page);
+	REQUIRE(!munmap(addr + COUNT * page, 3 * COUNT * page));
+	if (mremap(addr, COUNT * page, 2 * COUNT * page, 0) != addr)
+		scene_skip("there is no room to grow");
+	REQUIRE(!madvise(addr + COUNT * page, COUNT * page, MADV_DONTFORK));
+	ummu_monitor_unwatch(monitor, watch);
+	REQUIRE(proc_reader_ends());
+	scene_unmap(addr + COUNT * page, COUNT * page);
+	scene_unmap(addr, COUNT * page);
+	scene_watch_works(monitor);
+}
+
 /* Memory of a file system of memory, in huge pages if there are any. */
 static char *map_memfd(unsigned int flags, size_t length)
 {
@@ -500,6 +533,8 @@ int main(int argc, char **argv)
 		{ "unwatched_part_moved", unwatched_part_moved },
 		{ "moved_twice", moved_twice },
 		{ "grown_in_place", grown_in_place },
+		{ "grown_where_pagemap_is_refused",
+		  grown_where_pagemap_is_refused },
 		{ "memfd", memfd },
 		{ "hugetlb", hugetlb },
 		{ "heap", heap },
